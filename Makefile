@@ -178,7 +178,7 @@ cross: | go ## vet and build for the other processors that are supported
 
 # qemu-user rejects ioctl(2) on namespaces, openat2(2) and clone(2) with namespaces, enlarges the control buffer of recvmsg(2), and
 # cannot execute or confine a program of another processor. fusedev needs clones of /dev/fuse; supervise executes itself.
-NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
+NOT_EMULATED := TestConfineToReading TestConfineToServing TestConfineToAnswering TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
 	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestNodeDir \
 	TestWithoutNUMA TestNodesLimitMemory TestVmstatNeverDecreases TestContainersDir TestContainerTriggers TestUnreadableStats \
@@ -195,6 +195,7 @@ bench: build cri ## measure reads through lxcfs, Debian's and of the bare files,
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
+	$(GO) run ./test/bench/calls -lxcfs bin/lxcfs
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) test -tags integration,$(TAGS) -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/nri
 	$(GO) run ./test/bench/userns -program bin/userns-shift

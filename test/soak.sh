@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 part_0="integration ^Test(ContainersLeaveNothing|ThousandContainers|DaemonStaysSmall)$"
 part_1="userns ^Test(Crash|CrashTakenBack)$"
-part_2="integration ^Test(WorkerKilled|Upgrade|KeptMount|ManyReaders|ManyNamespaces|ContainersComeAndGo|FiguresSurvive)$"
+part_2="integration ^Test(WorkerKilled|Upgrade|KeptMount|ManyReaders|ManyNamespaces|ContainersComeAndGo|FiguresSurvive|CallsSurvive|CallsKept|HostileCalls)$"
 part_3="toolkit ^Test(HostileContainers|Many|NothingLeaks|Degradation|RemountIsAtomic|KilledRemount|ShortProcesses)$
 userns ^Test(CrashTwice|CrashSettled|Wide)$"
 part_4="remap ^TestAutoMany$

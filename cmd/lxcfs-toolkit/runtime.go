@@ -3,14 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/probe"
 	"palisade/internal/oci"
 	"palisade/internal/oci/views"
 	"palisade/internal/oci/wrapper"
@@ -114,7 +118,7 @@ func (o *runtimeOptions) addTo(command wrapper.Command, addition *oci.Addition, 
 // error if that prevents the start.
 func (o *runtimeOptions) addViews(spec *specs.Spec, g *globals) error {
 	runtimeFeatures := func() (*features.Features, error) { return o.runtime.Features(g.RuntimeDir) }
-	for _, err := range views.Apply(spec, o.views, runtimeFeatures) {
+	for _, err := range views.Apply(spec, o.views, runtimeFeatures, g.callsSocket) {
 		var skipped views.Skipped
 		if errors.As(err, &skipped) {
 			g.Log.Info("the container is left as it is", "err", err)
@@ -127,4 +131,16 @@ func (o *runtimeOptions) addViews(spec *specs.Spec, g *globals) error {
 		g.Log.Warn("the container starts without a view", "err", err)
 	}
 	return nil
+}
+
+// callsSocket returns the path of the socket at which lxcfs answers system calls, if it listens: a
+// runtime would not start a container whose listener is missing.
+func (g *globals) callsSocket() (string, error) {
+	dir := probe.RuntimeDir(probe.DefaultRuntimeDir, g.Mountpoint)
+	path := filepath.Join(dir, probe.CallsSocket)
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return "", fmt.Errorf("lxcfs does not answer system calls: %w", err)
+	}
+	return path, conn.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/supervise"
 )
 
@@ -29,6 +30,8 @@ func newProgram() *cmdline.Program {
 			switch {
 			case supervise.IsWorker():
 				return work(c)
+			case calls.IsWriter():
+				return writeAnswers()
 			case isHolder():
 				return openForSupervisor()
 			}

@@ -21,6 +21,7 @@ import (
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/supervise"
@@ -62,11 +63,16 @@ func run(ctx context.Context, c *config) error {
 		return fmt.Errorf("--runtime-dir %q is below MOUNTPOINT: no file can be created there",
 			c.runtimeDir)
 	}
+	ofCalls, files := calls.Split(files)
 	session, held, err := c.openSession(ctx, files)
 	if err != nil {
 		return err
 	}
-	return c.supervise(ctx, session, held)
+	registry, err := c.openRegistry(ofCalls)
+	if err != nil {
+		c.log.Warn("system calls of containers cannot be answered", "err", err)
+	}
+	return c.supervise(ctx, session, registry, held)
 }
 
 // stateDir is the directory for locks, and for state that workers leave to their successors.
@@ -124,8 +130,10 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 // the last one. It took most of the CPU time of reads after a pause, and preempted their requests.
 const workerTimerSlack = time.Millisecond
 
-// supervise keeps a worker running until a signal or an unmount.
-func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
+// supervise keeps a worker running until a signal or an unmount. registry may be nil.
+func (c *config) supervise(
+	ctx context.Context, session *fusedev.Session, registry *calls.Registry, held []sys.File,
+) error {
 	// Workers read text that containers can influence: they have only the capabilities that they need.
 	spawner, err := sys.NewSpawner(
 		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
@@ -157,6 +165,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
+	if registry != nil {
+		s.NewFeed = newFeed(registry)
+	}
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)
 	err = s.Run(events, func() {
@@ -176,6 +187,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		c.log.Info("unmounted by another process", "mountpoint", c.mountpoint)
 		return nil
 	case errors.Is(err, supervise.ErrGaveUp):
+		if registry != nil {
+			registry.StayNative()
+		}
 		return errors.Join(err, c.degrade())
 	case errors.Is(err, supervise.ErrNoStart):
 		return errors.Join(err, c.unmount())

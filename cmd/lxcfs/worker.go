@@ -10,6 +10,7 @@ import (
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/supervise"
@@ -56,18 +57,24 @@ func work(c *config) error {
 	if err != nil {
 		return err
 	}
+	answers, err := calls.Open(worker.Files, filesystem)
+	if err != nil {
+		return err
+	}
 	if err := worker.Tell(supervise.Ready); err != nil {
 		return fmt.Errorf("notify supervisor: %w", err)
 	}
 	debug.SetGCPercent(gcPercent)
 	// A thread that returns from a system call continues at once.
 	runtime.GOMAXPROCS(runtime.NumCPU() + moreThreads)
-	return obey(worker, filesystem, session)
+	return obey(worker, filesystem, session, answers)
 }
 
 // obey executes commands of the supervisor until the command Leave, or until the supervisor or the
 // session ends.
-func obey(worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Session) error {
+func obey(
+	worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Session, answers *calls.Server,
+) error {
 	var conn *fusedev.Conn
 	unmounted := make(chan struct{})
 	commands := worker.Commands()
@@ -93,6 +100,7 @@ func obey(worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Sessi
 			err = worker.Tell(supervise.Alive)
 		case command == supervise.Serve && conn == nil:
 			if conn, err = filesystem.Serve(session); err == nil {
+				answers.Start()
 				go func() {
 					conn.Wait()
 					close(unmounted)

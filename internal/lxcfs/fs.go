@@ -16,6 +16,7 @@ import (
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/disk"
 	"palisade/internal/lxcfs/fusedev"
@@ -76,6 +77,10 @@ type FS struct {
 	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
+	// hints has that of each seccomp filter.
+	hints [calls.MaxFilters]atomic.Pointer[container.Hint]
+	// maxCPUs is the number of CPUs that the kernel may ever have.
+	maxCPUs int
 	// psi is true if the kernel has pressure files for cgroups.
 	psi bool
 	// numa is true if the kernel has a directory of NUMA nodes, severalNodes if the machine may have
@@ -120,6 +125,7 @@ func New(opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.maxCPUs = possibleCPUs(f.host)
 	f.disks = disk.NewFinder(f.proc, f.host, opts.HostDiskName, f.finder.IsHostRoot)
 	if err := sys.LimitFiles(f.finder.Evict); err != nil {
 		return nil, err
@@ -150,7 +156,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.kept = persist.Open(f.opts.StateFile, possibleCPUs(f.host), f.isRunning, f.opts.Log)
+	f.kept = persist.Open(f.opts.StateFile, f.maxCPUs, f.isRunning, f.opts.Log)
 	f.files.Restore(&f.kept.Reads)
 	f.fixedSizes = session.KernelChecksAccess()
 	f.keepSize = conn.KeepCachedSize

@@ -2,6 +2,7 @@ package lxcfs
 
 import (
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type reader struct {
 	tid uint32
 	// c is valid in a renderFunc.
 	c *knownContainer
+	// hint is the container.Hint of the reader's seccomp filter, or nil for a reader of a file.
+	hint *atomic.Pointer[container.Hint]
 	// file is the file as which the meter counts the read.
 	file meter.File
 
@@ -63,7 +66,7 @@ type reader struct {
 
 func (f *FS) getReader(tid uint32) *reader {
 	r := f.readers.Get().(*reader)
-	r.tid, r.file = tid, meter.NoFile
+	r.tid, r.file, r.hint = tid, meter.NoFile, nil
 	return r
 }
 
@@ -90,6 +93,13 @@ func (f *FS) find(tid uint32, s *container.Scratch) (*knownContainer, error) {
 	return f.finder.Find(tid, s)
 }
 
+func (r *reader) findContainer() (*knownContainer, error) {
+	if r.hint == nil || r.fs.off.Load() {
+		return r.fs.find(r.tid, &r.find)
+	}
+	return r.fs.finder.FindByHint(r.tid, r.hint, &r.find)
+}
+
 // renderFor calls render for the reader's container. It returns false if the reader gets the host's
 // file: it is of the host, or render failed.
 func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, bool) {
@@ -98,7 +108,7 @@ func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, 
 	kind := meter.Container
 	// The second try finds the container again: its init may have moved, and the old cgroup removed.
 	for range 2 {
-		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
+		if r.c, err = r.findContainer(); err != nil || r.c == nil {
 			break
 		}
 		kind = meter.Stats
@@ -159,13 +169,16 @@ func (r *reader) readCPUs() error {
 	return optional(err)
 }
 
+// age returns the time since the start of the container.
+func (r *reader) age() time.Duration { return max(sys.SinceBoot()-r.c.Start(), 0) }
+
 // readTimes updates the container's CPU times, and copies them to r.times for all CPUs that it ever
 // saw. It returns the container's age.
 func (r *reader) readTimes() (age time.Duration, err error) {
 	if err := r.readCPUs(); err != nil {
 		return 0, err
 	}
-	age = max(sys.SinceBoot()-r.c.Start(), 0)
+	age = r.age()
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
 		return 0, err
 	}
@@ -187,6 +200,14 @@ func (r *reader) readTimes() (age time.Duration, err error) {
 // its container.
 func (r *reader) bootOffset() (time.Duration, error) {
 	return r.fs.finder.BootOffset(r.tid, r.c, &r.find)
+}
+
+// uptime returns the uptime of the reader, whose container has the given age.
+func (r *reader) uptime(age time.Duration) (time.Duration, error) {
+	if boot, err := r.bootOffset(); boot != 0 || err != nil {
+		return sys.SinceBoot() + boot, err
+	}
+	return age, nil
 }
 
 // readMemory sets r.mem to the container's memory, and returns the host's current totals.
@@ -234,18 +255,15 @@ func renderUptime(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	boot, err := r.bootOffset()
+	uptime, err := r.uptime(age)
 	if err != nil {
 		return dst, err
-	}
-	if boot != 0 {
-		age = sys.SinceBoot() + boot
 	}
 	var idle uint64 // that of /proc/stat, as in the kernel
 	for _, cpu := range r.times {
 		idle += cpu.Idle
 	}
-	return view.Uptime(dst, age, idle), nil
+	return view.Uptime(dst, uptime, idle), nil
 }
 
 func renderLoadavg(r *reader, dst []byte) ([]byte, error) {

@@ -44,7 +44,7 @@ func (o *Options) config(id string) *specs.Spec {
 		Mounts: append(defaultMounts(), o.Mounts...),
 		Linux: &specs.Linux{
 			CgroupsPath: cgroup, Resources: o.resources(), Namespaces: o.namespaces(), Devices: o.Devices,
-			MaskedPaths: o.Masked, ReadonlyPaths: o.ReadOnlyPaths,
+			MaskedPaths: o.Masked, ReadonlyPaths: o.ReadOnlyPaths, Seccomp: o.Seccomp,
 		},
 	}
 	if o.UserOffset != 0 {

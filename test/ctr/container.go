@@ -51,6 +51,8 @@ type Options struct {
 	UserOffset uint32
 	// Lxcfs is the mount point of the lxcfs whose files are mounted.
 	Lxcfs string
+	// Seccomp is the filter of system calls.
+	Seccomp *specs.LinuxSeccomp
 	// Hooks replaces the hooks of Lxcfs.
 	Hooks *specs.Hooks
 	// Mounts and Devices, nodes of block devices, are added.

@@ -148,6 +148,11 @@ func (d *Daemon) MetricsPID() (int, error) {
 	return d.child(metricsProgram)
 }
 
+// WriterPID returns the pid of the process that writes the answers to system calls.
+func (d *Daemon) WriterPID() (int, error) {
+	return d.child("lxcfs-writer")
+}
+
 // child returns the pid of the daemon's child process with the given name.
 func (d *Daemon) child(name string) (int, error) {
 	// Each thread has its own children.

@@ -144,6 +144,7 @@ func TestDocker(t *testing.T) {
 	d.Must(t, "POST", "/containers/web/restart?t=0", nil)
 	checkEngine(t, h, "web", "docker")
 	checkTimed(t, d)
+	checkCalls(t, d)
 
 	// A daemon that does not answer is reported, and does not delay commands.
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
@@ -170,11 +171,39 @@ func (h *host) addTimed(t *testing.T, config string) []byte {
 	all["runtimes"].(map[string]any)["timed"] = map[string]any{
 		"path": o.Wrapper[0], "runtimeArgs": o.Wrapper[1:],
 	}
+	calls := h.args("runtime", "--strict", "--views", "sysinfo,affinity", "--runtime", "runc", "--")
+	all["runtimes"].(map[string]any)["called"] = map[string]any{
+		"path": shared.toolkit, "runtimeArgs": calls,
+	}
 	text, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// checkCalls starts a container of the runtime called, with Docker's own seccomp profile: busybox
+// shows its memory and CPUs, which it gets by system calls.
+func checkCalls(t *testing.T, d engine.Docker) {
+	t.Helper()
+	const script = "free -m | awk '/^Mem:/ {print $2}'; nproc; sleep 1000000"
+	d.Must(t, "POST", "/containers/create?name=called", map[string]any{
+		"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", script},
+		"HostConfig": map[string]any{
+			"Runtime": "called", "NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t),
+			"Memory": 64 << 20, "CpuPeriod": 100000, "CpuQuota": 100000,
+		},
+	})
+	t.Cleanup(func() { d.Must(t, "DELETE", "/containers/called?force=true", nil) })
+	d.Must(t, "POST", "/containers/called/start", nil)
+	var shown []string
+	engine.WaitFor(t, "the memory and CPUs of the container", func() bool {
+		shown = strings.Fields(d.Must(t, "GET", "/containers/called/logs?stdout=1", nil))
+		return len(shown) == 2
+	})
+	if shown[0] != "64" || shown[1] != "1" {
+		t.Errorf("the container shows %v MiB and CPUs, want 64 and 1", shown)
+	}
 }
 
 // checkTimed starts a container of the runtime timed twice: its clock begins with each start.

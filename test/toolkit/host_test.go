@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/internal/inject/probe"
 	"palisade/test/ctr"
 	"palisade/test/engine"
 )
@@ -57,7 +58,8 @@ func hostMounts(t *testing.T) string {
 // start starts a daemon on the host's mount point.
 func (h *host) start(t *testing.T) {
 	t.Helper()
-	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, filepath.Dir(h.mountpoint))
+	// The wrapper looks for the daemon's socket there.
+	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, filepath.Dir(h.mountpoint), "--runtime-dir", probe.DefaultRuntimeDir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,6 +141,10 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file in the runtime directory that a server locks and writes its pid to.
 const LockFile = "lock"
 
+// CallsSocket is the socket in the runtime directory to which runtimes send the descriptors of
+// seccomp filters.
+const CallsSocket = "seccomp.sock"
+
 const maxNumber = 64
 
 // readNumber returns the number in a file, or 0 if there is none.

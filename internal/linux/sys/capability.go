@@ -10,6 +10,7 @@ import (
 
 // Capabilities for NewSpawner (capabilities(7)).
 const (
+	CapDACOverride   = unix.CAP_DAC_OVERRIDE
 	CapDACReadSearch = unix.CAP_DAC_READ_SEARCH
 	CapSysPtrace     = unix.CAP_SYS_PTRACE
 	CapSysAdmin      = unix.CAP_SYS_ADMIN

@@ -28,6 +28,9 @@ func now(clock int32) time.Duration {
 type Sysinfo struct {
 	MemTotal            uint64
 	SwapTotal, SwapFree uint64
+	// Loads are the load averages, in the fixed point of sysinfo(2), and Procs the number of threads.
+	Loads [3]uint64
+	Procs uint16
 }
 
 // ReadSysinfo calls sysinfo(2).
@@ -41,5 +44,7 @@ func ReadSysinfo() (Sysinfo, error) {
 		MemTotal:  uint64(info.Totalram) * unit,
 		SwapTotal: uint64(info.Totalswap) * unit,
 		SwapFree:  uint64(info.Freeswap) * unit,
+		Loads:     [3]uint64{uint64(info.Loads[0]), uint64(info.Loads[1]), uint64(info.Loads[2])},
+		Procs:     info.Procs,
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"syscall"
 
@@ -22,6 +23,31 @@ func SocketPair() (a, b File, err error) {
 // SendFile sends the descriptor f over the socket (SCM_RIGHTS). The file stays open until it is
 // received, or both ends are closed, even if the sender closes f.
 func SendFile(socket, f File) error { return send(socket, 0, 0, f) }
+
+// SendNumbered sends a number over a socket of SocketPair, with the descriptor f if that is open.
+func SendNumbered(socket File, number uint64, f File) error { return send(socket, number, 0, f) }
+
+// ReceiveNumbered receives what SendNumbered has sent. f is not open if no descriptor was sent, or
+// if too many are open.
+func ReceiveNumbered(socket File) (number uint64, f File, err error) {
+	number, _, f, err = receive(socket)
+	return number, f, err
+}
+
+// ReceiveFiles reads from a stream socket into data, and returns the descriptors that came with it.
+func ReceiveFiles(conn *net.UnixConn, data []byte) (n int, files []File, err error) {
+	const most = 64 // the kernel closes those that do not fit
+	rights := make([]byte, unix.CmsgSpace(4*most))
+	n, size, _, _, err := conn.ReadMsgUnix(data, rights)
+	messages, _ := unix.ParseSocketControlMessage(rights[:size]) // nil if malformed
+	for i := range messages {
+		fds, _ := unix.ParseUnixRights(&messages[i]) // nil if it has other data
+		for _, fd := range fds {
+			files = append(files, File{fd + 1})
+		}
+	}
+	return n, files, err
+}
 
 // messageSize is the size of a message: uint64 number and uint32 errno. It may carry a descriptor.
 const messageSize = 12

@@ -86,6 +86,14 @@ func (f File) Path() string {
 // may not have.
 func (f File) selfPath() string { return "/proc/self/fd/" + strconv.Itoa(f.Fd()) }
 
+// Duplicate returns another descriptor of the same open file.
+func (f File) Duplicate() (File, error) {
+	d, err := openFile(func() (int, error) {
+		return unix.FcntlInt(uintptr(f.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return d, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+}
+
 // IsOpen reports whether f holds a descriptor.
 func (f File) IsOpen() bool { return f.fd != 0 }
 

@@ -48,13 +48,22 @@ func PassedFiles(anyPID bool) ([]NamedFile, error) {
 // StoreFiles stores files in the service manager under one name (sd_notify(3), FDSTORE=1), which
 // passes them to the service's next process. Without a service manager it does nothing.
 func StoreFiles(name string, files ...File) error {
+	// FDPOLL=0, because the manager would drop a FUSE device as soon as its connection ends. The
+	// next process needs it to find that out.
+	return storeFiles("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, files)
+}
+
+// StoreUntilHangup is like StoreFiles for a file that the manager drops when it hangs up (POLLHUP).
+func StoreUntilHangup(name string, file File) error {
+	return storeFiles("FDSTORE=1\nFDNAME="+name, []File{file})
+}
+
+func storeFiles(message string, files []File) error {
 	fds := make([]int, len(files))
 	for i, f := range files {
 		fds[i] = f.Fd()
 	}
-	// FDPOLL=0, because the manager would drop a FUSE device as soon as its connection ends. The
-	// next process needs it to find that out.
-	return notifyManager("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(fds...))
+	return notifyManager(message, unix.UnixRights(fds...))
 }
 
 // RemoveStoredFiles removes the files of that name from the service manager's store.

@@ -23,7 +23,13 @@ const (
 // fails with ENOTTY before Linux 6.11, and with ESRCH if the init has ended or is not visible in
 // this pid namespace.
 func (f File) NamespaceInit() (int, error) {
-	return f.translatePID("NS_GET_PID_FROM_PIDNS", nsGetPidFromPidNS, 1)
+	return f.PIDFromNamespace(1)
+}
+
+// PIDFromNamespace returns the pid in this pid namespace of the thread that has the pid number in the
+// pid namespace f. It fails as NamespaceInit.
+func (f File) PIDFromNamespace(number int) (int, error) {
+	return f.translatePID("NS_GET_PID_FROM_PIDNS", nsGetPidFromPidNS, number)
 }
 
 // PIDInNamespace returns the pid in the pid namespace f of the thread tid. It fails with ENOTTY

@@ -65,6 +65,18 @@ func OpenPeer(conn syscall.Conn) (p Peer, err error) {
 	return p, nil
 }
 
+// PeerUID returns the effective uid of the process that has connected, also if it has ended.
+func PeerUID(conn syscall.Conn) (uid uint32, err error) {
+	err = control(conn, "getsockopt SO_PEERCRED", func(fd uintptr) error {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			uid = cred.Uid
+		}
+		return err
+	})
+	return uid, err
+}
+
 // peerGroups returns SO_PEERGROUPS (Linux 4.13).
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 64)

@@ -35,6 +35,39 @@ func (p *Poller) Add(f File, events uint32, token int32) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
+// AddOnce is like Add, but after an Event f gives no other until Rearm: one thread at a time handles
+// it. Without events it only reports errors and hang-ups.
+func (p *Poller) AddOnce(f File, events uint32, token int32) error {
+	return p.Add(f, events|unix.EPOLLONESHOT, token)
+}
+
+// AddEvents is like Add for an event file: each Notify gives an Event to one thread, which need not
+// read the file.
+func (p *Poller) AddEvents(f File, token int32) error {
+	return p.Add(f, unix.EPOLLIN|unix.EPOLLET, token)
+}
+
+// Rearm makes f, which was added by AddOnce, give an Event again.
+func (p *Poller) Rearm(f File, events uint32, token int32) error {
+	ev := unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: token}
+	err := unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_MOD, f.Fd(), &ev)
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+// WaitOne waits for one event. Of several threads, the kernel wakes the one that came last.
+func (p *Poller) WaitOne() (Event, error) {
+	var ev [1]unix.EpollEvent
+	for {
+		n, err := unix.EpollWait(p.ep.Fd(), ev[:], -1)
+		if n == 1 {
+			return Event{ev[0].Events, ev[0].Fd}, nil
+		}
+		if err != unix.EINTR {
+			return Event{}, os.NewSyscallError("epoll_wait", err)
+		}
+	}
+}
+
 // Remove removes f from the Poller.
 func (p *Poller) Remove(f File) error {
 	err := unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil)
@@ -83,9 +116,14 @@ func ReadyFiles(files []File) []bool {
 // its connection has ended.
 func (f File) HasFailed() bool { return f.poll(0)&(unix.POLLERR|unix.POLLNVAL) != 0 }
 
+// HasHungUp reports whether f has hung up (POLLHUP), as the descriptor of a seccomp filter does that
+// has no more users.
+func (f File) HasHungUp() bool { return f.poll(0)&unix.POLLHUP != 0 }
+
 func (f File) poll(events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: events}}
-	if _, err := unix.Poll(fds, 0); err != nil {
+	// ppoll(2), which all architectures have.
+	if _, err := unix.Ppoll(fds, new(unix.Timespec), nil); err != nil {
 		return 0
 	}
 	return fds[0].Revents

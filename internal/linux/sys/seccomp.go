@@ -84,11 +84,32 @@ var readerRestricted = []restrictedCall{
 	{unix.SYS_IOCTL, 1, ^uint32(0), unix.NS_GET_OWNER_UID},
 }
 
+// notifyRestricted allows to receive and answer notified calls.
+var notifyRestricted = []restrictedCall{
+	{unix.SYS_IOCTL, 1, ^uint32(0), notifReceive},
+	{unix.SYS_IOCTL, 1, ^uint32(0), notifIDValid},
+	{unix.SYS_IOCTL, 1, ^uint32(0), notifSend},
+}
+
+// answererCalls and answererRestricted are the other system calls of a process that writes the
+// answers to notified calls: it opens files only for writing.
+var (
+	answererCalls      = []uint32{unix.SYS_PWRITE64, unix.SYS_RECVMSG, unix.SYS_PPOLL}
+	answererRestricted = []restrictedCall{
+		{unix.SYS_OPENAT, 2, unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND,
+			unix.O_WRONLY},
+	}
+)
+
 // The filter compares the calls in this order, so the most frequent ones come first.
 var (
 	readerConfinement = confinement{
 		slices.Concat(goCalls, archGoCalls, readerCalls, archReaderCalls),
-		slices.Concat(readerRestricted, goRestricted),
+		slices.Concat(notifyRestricted, readerRestricted, goRestricted),
+	}
+	answererConfinement = confinement{
+		slices.Concat(goCalls, archGoCalls, answererCalls, serverCalls),
+		slices.Concat(notifyRestricted, answererRestricted, goRestricted),
 	}
 	serverConfinement = confinement{slices.Concat(goCalls, archGoCalls, serverCalls), goRestricted}
 )
@@ -122,6 +143,10 @@ func ConfineToReading() error { return readerConfinement.apply() }
 // ConfineToServing is like ConfineToReading for a process that serves open sockets, and opens no
 // files.
 func ConfineToServing() error { return serverConfinement.apply() }
+
+// ConfineToAnswering is like ConfineToReading for a process that answers notified calls, with open
+// descriptors of their filters, and writes to the memory of callers. It opens no files for reading.
+func ConfineToAnswering() error { return answererConfinement.apply() }
 
 func (c confinement) apply() error {
 	arch, ok := auditArchs[runtime.GOARCH]

@@ -227,6 +227,31 @@ func wantENOSYS(number uintptr) error {
 }
 
 // servingCalls are other calls after ConfineToServing.
+// answeringCalls are calls of a process that writes answers to the memory of callers.
+var answeringCalls = []confinedCall{
+	{"open a file for writing", func() error {
+		_, err := openat(unix.AT_FDCWD, os.DevNull, unix.O_WRONLY)
+		return err
+	}, true},
+	{"accept", serveOne, true},
+	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, false},
+	{"open a file for reading and writing", func() error {
+		_, err := OpenReadWrite(os.DevNull)
+		return err
+	}, false},
+	{"list a directory", func() error { _, err := os.ReadDir("/proc/self"); return err }, false},
+	{"open a socket", func() error {
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		return err
+	}, false},
+	{"connect", func() error { return raw(unix.SYS_CONNECT) }, false},
+	{"send a file", func() error { return raw(unix.SYS_SENDMSG) }, false},
+	{"enter a namespace", func() error { return raw(unix.SYS_SETNS, 0, unix.CLONE_NEWCGROUP) }, false},
+	{"write to another process", func() error { return raw(unix.SYS_PROCESS_VM_WRITEV) }, false},
+	{"rename", func() error { return raw(unix.SYS_RENAMEAT2) }, false},
+	{"an ioctl of terminals", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
+}
+
 var servingCalls = []confinedCall{
 	{"serve", serveOne, true},
 	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, false},
@@ -289,8 +314,9 @@ var confinements = map[string]struct {
 	confine func() error
 	calls   []confinedCall
 }{
-	"reading": {ConfineToReading, slices.Concat(commonCalls, readingCalls)},
-	"serving": {ConfineToServing, slices.Concat(commonCalls, servingCalls)},
+	"reading":   {ConfineToReading, slices.Concat(commonCalls, readingCalls)},
+	"serving":   {ConfineToServing, slices.Concat(commonCalls, servingCalls)},
+	"answering": {ConfineToAnswering, slices.Concat(commonCalls, answeringCalls)},
 }
 
 // TestMain makes the call that callVariable names, and otherwise runs the tests in namespaces.
@@ -324,6 +350,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestConfineToReading(t *testing.T) { testConfinement(t, "reading") }
+
+func TestConfineToAnswering(t *testing.T) { testConfinement(t, "answering") }
 
 func TestConfineToServing(t *testing.T) { testConfinement(t, "serving") }
 

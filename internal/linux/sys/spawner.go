@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spawner starts programs with fewer capabilities than this process has. The kernel kills them when
-// this process ends.
+// Spawner starts programs with fewer capabilities than this process has. The kernel kills those
+// of Start when this process ends.
 type Spawner struct{ calls chan func() }
 
 // NewSpawner returns a Spawner whose programs have at most the capabilities in keep, and can never
@@ -56,6 +56,19 @@ func (s *Spawner) call(f func()) {
 // output and error with this process.
 func (s *Spawner) Start(
 	program string, args, env []string, files []NamedFile,
+) (*os.Process, error) {
+	return s.start(program, args, env, files, syscall.SIGKILL)
+}
+
+// StartLasting is like Start for a program that the kernel does not kill when this process ends.
+func (s *Spawner) StartLasting(
+	program string, args, env []string, files []NamedFile,
+) (*os.Process, error) {
+	return s.start(program, args, env, files, 0)
+}
+
+func (s *Spawner) start(
+	program string, args, env []string, files []NamedFile, deathSignal syscall.Signal,
 ) (p *os.Process, err error) {
 	var names []string
 	fds := []uintptr{0, 1, 2}
@@ -66,7 +79,7 @@ func (s *Spawner) Start(
 	env = append(env, "LISTEN_FDS="+strconv.Itoa(len(files)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"))
 	attr := &syscall.ProcAttr{
-		Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: deathSignal},
 	}
 	pid := 0
 	s.call(func() { pid, err = syscall.ForkExec(program, args, attr) })

@@ -124,6 +124,41 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 	return c, err
 }
 
+// Hint says where the container of other threads was found that have the same seccomp filter.
+type Hint struct {
+	pidNS uint64
+	key   cgroupKey
+}
+
+// FindByHint is like Find for a thread with a seccomp filter that a runtime has installed for one
+// container: threads with the filter that are in one pid namespace belong to one container. It looks
+// only at the pid namespace of the thread if hint has that of another one.
+func (f *Finder[S]) FindByHint(
+	tid uint32, hint *atomic.Pointer[Hint], s *Scratch,
+) (*Container[S], error) {
+	if tid == 0 {
+		return nil, nil
+	}
+	pidNS, err := namespace(f.proc, tid, "pid", s)
+	if err != nil {
+		return nil, unlessGone(err)
+	}
+	if h := hint.Load(); h != nil && h.pidNS == pidNS {
+		c, isCurrent := cached(f, f.byCgroup, h.key, s)
+		if isCurrent {
+			return c, nil
+		}
+		if c != nil {
+			c.Release()
+		}
+	}
+	c, err := f.Find(tid, s)
+	if c != nil && pidNS != f.hostPidNS {
+		hint.Store(&Hint{pidNS, c.key})
+	}
+	return c, err
+}
+
 // findOnHost finds the container of a reader in the daemon's own pid namespace, by its cgroup.
 func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	var err error

@@ -38,7 +38,9 @@ const (
 	CPUOther // any other file below sys/devices/system/cpu
 	Status
 	Vmstat
-	Node // any file below sys/devices/system/node
+	Node     // any file below sys/devices/system/node
+	Sysinfo  // sysinfo(2)
+	Affinity // sched_getaffinity(2)
 	numFiles
 )
 
@@ -48,6 +50,7 @@ var fileNames = [numFiles]string{
 	PressureCPU: "pressure/cpu", PressureMemory: "pressure/memory", PressureIO: "pressure/io",
 	CPUOnline: "cpu/online", CPUOffline: "cpu/offline", CPUOther: "cpu/*", Status: "status",
 	Vmstat: "vmstat", Node: "node/*",
+	Sysinfo: "syscall/sysinfo", Affinity: "syscall/sched_getaffinity",
 }
 
 // String returns the name below proc or sys/devices/system.

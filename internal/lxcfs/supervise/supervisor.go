@@ -23,6 +23,9 @@ type Supervisor struct {
 	Spawner *sys.Spawner
 	// Files are passed to each worker.
 	Files []sys.NamedFile
+	// NewFeed, unless it is nil, is called for each worker that is started. It returns a Feed, and
+	// more files for the worker, of which the first is closed when the worker has them.
+	NewFeed func() (Feed, []sys.NamedFile, error)
 	// Dir is the directory for the notification socket of the workers.
 	Dir string
 	// Answered is the number of requests that all workers have answered.
@@ -51,6 +54,14 @@ type Supervisor struct {
 	started       bool       // a worker has been ready
 	ending        bool
 	restart       <-chan time.Time
+}
+
+// Feed passes more files to a worker. Its methods do not block.
+type Feed interface {
+	// Start begins to pass files, when the worker begins to serve.
+	Start()
+	// Close is called when the worker has ended.
+	Close()
 }
 
 const (
@@ -184,11 +195,17 @@ func (s *Supervisor) letServe(w *process) {
 		w.tell(Toggle) // first: no read gets the other text
 	}
 	w.tell(Serve)
+	if w.feed != nil {
+		w.feed.Start()
+	}
 }
 
 // handleExit handles the end of a worker, and reports whether Run must return.
 func (s *Supervisor) handleExit(e exit) (done bool, err error) {
 	e.pipe.Close()
+	if e.feed != nil {
+		e.feed.Close()
+	}
 	if e.process == s.next {
 		s.abandonUpgrade("ended", "state", e.state)
 		return false, nil

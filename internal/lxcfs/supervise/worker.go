@@ -113,6 +113,7 @@ type process struct {
 	*os.Process
 	pipe  sys.File
 	image sys.File // its program
+	feed  Feed     // nil if there is none
 	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
 	ready, serving, answersPing bool
 	// isAlive is set when it answers Ping, until the next check. silent is the time
@@ -143,12 +144,25 @@ func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) 
 	})
 	env = append(env, workerMark+"=1", "NOTIFY_SOCKET="+s.socket)
 	files := append([]sys.NamedFile{{Name: pipeName, File: r}}, s.Files...)
+	var feed Feed
+	if s.NewFeed != nil {
+		var more []sys.NamedFile
+		if feed, more, err = s.NewFeed(); err != nil {
+			w.Close()
+			return nil, err
+		}
+		defer more[0].File.Close()
+		files = append(files, more...)
+	}
 	p, err := s.Spawner.Start(image.Path(), s.Args, env, files)
 	if err != nil {
 		w.Close()
+		if feed != nil {
+			feed.Close()
+		}
 		return nil, err
 	}
-	worker := &process{Process: p, pipe: w, image: image}
+	worker := &process{Process: p, pipe: w, image: image, feed: feed}
 	go func() {
 		state, _ := p.Wait() // nil if the state is unknown
 		exits <- exit{worker, state}

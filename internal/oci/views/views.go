@@ -74,15 +74,17 @@ type Skipped string
 func (s Skipped) Error() string { return string(s) }
 
 // Apply adapts a configuration to the views of its annotation, or without one to those of the host.
-// runtime returns the features of the runtime that will get it; it is called only if a view depends
-// on them. Each view that the container does not get has an error, as Skipped or another; the
+// runtime returns the features of the runtime that will get it, and socket the path of the socket at
+// which lxcfs answers system calls; both are called only if a view depends on them. Each view that the container does not get has an error, as Skipped or another; the
 // others are applied.
 //
 // What an earlier Apply has added is removed before: a bundle may be used again.
 func Apply(
 	spec *specs.Spec, ofHost Set, runtime func() (*features.Features, error),
+	socket func() (string, error),
 ) (errs []error) {
 	undoTime(spec)
+	undoCalls(spec)
 	wanted := ofHost
 	if list, ok := spec.Annotations[Annotation]; ok {
 		var err error
@@ -96,7 +98,7 @@ func Apply(
 		}
 	}
 	if wanted.Sysinfo || wanted.Affinity {
-		if err := addCalls(spec, wanted); err != nil {
+		if err := addCalls(spec, wanted, socket); err != nil {
 			wanted.Time = false
 			errs = append(errs, fmt.Errorf("view %s: %w", wanted, err))
 		}

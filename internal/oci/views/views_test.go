@@ -142,6 +142,7 @@ func TestApply(t *testing.T) {
 		return func() (*features.Features, error) { return &f, nil }
 	}
 	fails := func() (*features.Features, error) { return nil, errors.New("no answer") }
+	noSocket := func() (string, error) { return "", errors.New("no socket") }
 	s := container(pid)
 	for _, tt := range []struct {
 		name    string
@@ -158,7 +159,7 @@ func TestApply(t *testing.T) {
 		{"no answer", "", onlyTime, fails, "[view time: no answer]", false},
 		{"the annotation", "time", Set{}, ask(runc), "[]", true},
 		{"the annotation instead", "none", all, fails, "[]", false},
-		{"others", "all", Set{}, ask(runc), "[view sysinfo,affinity: not supported yet]", true},
+		{"others", "all", Set{}, ask(runc), "[view sysinfo,affinity: no socket]", true},
 		{"a wrong annotation", "tme", onlyTime, fails, `[annotation palisade.views: unknown view "tme"`, false},
 	} {
 		delete(s.Annotations, Annotation)
@@ -168,7 +169,7 @@ func TestApply(t *testing.T) {
 			}
 			s.Annotations[Annotation] = tt.list
 		}
-		errs := Apply(s, tt.ofHost, tt.runtime)
+		errs := Apply(s, tt.ofHost, tt.runtime, noSocket)
 		var lines []string
 		for _, err := range errs {
 			lines = append(lines, err.Error())

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// affinity returns the CPUs of the affinity mask of a thread, and the size that the kernel returns.
+func affinity(pid, length int) (cpus []int, size int, err error) {
+	var mask [128]uint64
+	n, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(pid), uintptr(length),
+		uintptr(unsafe.Pointer(&mask[0])))
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	for i, word := range mask {
+		for ; word != 0; word &= word - 1 {
+			cpus = append(cpus, 64*i+bits.TrailingZeros64(word))
+		}
+	}
+	return cpus, int(n), nil
+}
+
+// printCalls prints the results of sysinfo(2), and of sched_getaffinity(2) for this thread and those
+// in the arguments.
+func printCalls(args []string) error {
+	var s syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&s); err != nil {
+		return err
+	}
+	fmt.Printf("uptime %d\nloads %d %d %d\ntotalram %d\nfreeram %d\nsharedram %d\nbufferram %d\n"+
+		"totalswap %d\nfreeswap %d\nprocs %d\nunit %d\n", s.Uptime, s.Loads[0], s.Loads[1], s.Loads[2],
+		s.Totalram, s.Freeram, s.Sharedram, s.Bufferram, s.Totalswap, s.Freeswap, s.Procs, s.Unit)
+	runtime.LockOSThread()
+	for i := -1; i < len(args); i++ {
+		pid, err := 0, error(nil)
+		if i >= 0 {
+			if pid, err = number(args, i); err != nil {
+				return err
+			}
+		}
+		cpus, size, err := affinity(pid, 1024)
+		fmt.Printf("affinity %d %v %d %v\n", pid, cpus, size, err)
+	}
+	return nil
+}
+
+// countCalls makes calls with several threads, and prints the number of calls, that of errors and
+// results other than TOTALRAM and CPUS, and the first of these.
+func countCalls(args []string) error {
+	end, threads, err := secondsAndThreads(args)
+	if err != nil {
+		return err
+	}
+	total, err := number(args, 2)
+	if err != nil {
+		return err
+	}
+	want, err := number(args, 3)
+	if err != nil {
+		return err
+	}
+	var calls, wrong atomic.Int64
+	var first atomic.Value
+	var wg sync.WaitGroup
+	for range threads {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			for time.Now().Before(end) {
+				var s syscall.Sysinfo_t
+				err := syscall.Sysinfo(&s)
+				cpus, _, affinityErr := affinity(0, 1024)
+				if err = errors.Join(err, affinityErr); err != nil || s.Totalram != uint64(total) ||
+					len(cpus) != want {
+					wrong.Add(1)
+					first.CompareAndSwap(nil, fmt.Sprintf("%v, totalram %d, CPUs %v", err, s.Totalram, cpus))
+				}
+				calls.Add(2)
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("calls %d wrong %d %v\n", calls.Load(), wrong.Load(), first.Load())
+	return nil
+}
+
+// timeCalls prints the median and the 90th percentile of the times of a call, in nanoseconds.
+func timeCalls(args []string) error {
+	rounds, err := number(args, 0)
+	if err != nil || len(args) != 2 {
+		return errors.New("want ROUNDS and CALL")
+	}
+	var s syscall.Sysinfo_t
+	call := map[string]func(){
+		"sysinfo":  func() { syscall.RawSyscall(syscall.SYS_SYSINFO, uintptr(unsafe.Pointer(&s)), 0, 0) },
+		"affinity": func() { affinity(0, 1024) },
+		"getppid":  func() { syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0) },
+	}[args[1]]
+	if call == nil {
+		return fmt.Errorf("CALL %q: want sysinfo, affinity or getppid", args[1])
+	}
+	runtime.LockOSThread()
+	const each = 100 // calls of getppid that are measured together
+	times := make([]time.Duration, rounds)
+	for i := range times {
+		began := time.Now()
+		if args[1] == "getppid" {
+			for range each {
+				call()
+			}
+		} else {
+			call()
+		}
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	if args[1] == "getppid" {
+		fmt.Printf("%.1f %.1f\n", float64(times[rounds/2])/each, float64(times[rounds*9/10])/each)
+		return nil
+	}
+	fmt.Println(times[rounds/2].Nanoseconds(), times[rounds*9/10].Nanoseconds())
+	return nil
+}
+
+const pageSize = 4096
+
+// badCalls makes calls with arguments for which the kernel returns errors, and prints the calls that
+// did not return these.
+func badCalls([]string) error {
+	two, err := syscall.Mmap(-1, 0, 2*pageSize, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	at := uintptr(unsafe.Pointer(&two[0]))
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_MUNMAP, at+pageSize, pageSize, 0); errno != 0 {
+		return os.NewSyscallError("munmap", errno)
+	}
+	addresses := map[string]uintptr{
+		"0": 0, "1": 1, "kernel": ^uintptr(0) - pageSize + 1, "half": 1 << 62, "end": ^uintptr(0),
+		"across the end of a page": at + pageSize - 8,
+	}
+	failed := 0
+	check := func(what string, errno, want syscall.Errno) {
+		if errno != want {
+			failed++
+			fmt.Printf("%s: %d, want %d\n", what, errno, want)
+		}
+	}
+	for name, address := range addresses {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_SYSINFO, address, 0, 0)
+		check("sysinfo "+name, errno, syscall.EFAULT)
+		_, _, errno = syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, 0, 1024, address)
+		check("sched_getaffinity "+name, errno, syscall.EFAULT)
+	}
+	for name, bad := range map[string]struct {
+		pid, length uintptr
+		want        syscall.Errno
+	}{
+		"no length": {0, 0, syscall.EINVAL}, "odd length": {0, 127, syscall.EINVAL},
+		"no such thread": {1 << 30, 128, syscall.ESRCH}, "negative pid": {^uintptr(0), 128, syscall.ESRCH},
+	} {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, bad.pid, bad.length, at)
+		check("sched_getaffinity with "+name, errno, bad.want)
+	}
+	fmt.Println("failed", failed)
+	return nil
+}
+
+// stickCalls makes a call whose result cannot be written, since the page is never there. It prints
+// ready when a thread of the kernel waits for the page, makes more such calls, and waits.
+func stickCalls(args []string) error {
+	threads, err := number(args, 0)
+	if err != nil {
+		return err
+	}
+	missing, err := mapMissing(threads)
+	if err != nil {
+		return err
+	}
+	for i := range threads {
+		go syscall.Syscall(syscall.SYS_SYSINFO, uintptr(missing.page(i)), 0, 0)
+	}
+	if err := missing.waitForFault(); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// canary is an address at which nothing is mapped otherwise.
+const canary = 0x200000000000 >> 1
+
+// mapCanary maps a page at the address canary.
+func mapCanary() (*[pageSize]byte, error) {
+	at, _, errno := syscall.RawSyscall6(syscall.SYS_MMAP, canary, pageSize,
+		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|mapFixed, ^uintptr(0), 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("mmap", errno)
+	}
+	return (*[pageSize]byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), nil
+}
+
+const mapFixed = 0x10 // MAP_FIXED, which package syscall has not for all processors
+
+// churn starts processes that call sysinfo(2) and are killed in the call, and others, which get new
+// pids meanwhile, that have a page at the same address and make no call. It prints how many of these
+// pages were written.
+func churn(args []string) error {
+	end, workers, err := secondsAndThreads(args)
+	if err != nil {
+		return err
+	}
+	var calling, watching, written atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				caller, watcher := exec.Command("/bin/load", "victim", "call"), exec.Command("/bin/load", "victim", "watch")
+				if err := caller.Start(); err != nil {
+					continue
+				}
+				time.Sleep(time.Duration(time.Now().UnixNano() % int64(5*time.Millisecond)))
+				caller.Process.Kill()
+				caller.Wait()
+				calling.Add(1)
+				out, err := watcher.Output()
+				if watching.Add(1); err != nil || strings.TrimSpace(string(out)) != "clean" {
+					written.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("killed %d watched %d written %d\n", calling.Load(), watching.Load(), written.Load())
+	return nil
+}
+
+// victim is a process of churn.
+func victim(args []string) error {
+	page, err := mapCanary()
+	if err != nil {
+		return err
+	}
+	if len(args) > 0 && args[0] == "call" {
+		for {
+			syscall.RawSyscall(syscall.SYS_SYSINFO, canary, 0, 0)
+		}
+	}
+	time.Sleep(time.Millisecond)
+	if *page != [pageSize]byte{} {
+		fmt.Println("written")
+		return nil
+	}
+	fmt.Println("clean")
+	return nil
+}
+
+// changeMapping makes calls with several threads while others map and unmap the page that they use,
+// and prints the number of calls, and that of errors other than EFAULT.
+func changeMapping(args []string) error {
+	end, threads, err := secondsAndThreads(args)
+	if err != nil {
+		return err
+	}
+	if _, err := mapCanary(); err != nil {
+		return err
+	}
+	var calls, wrong atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 2 * threads {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				if i%2 == 0 {
+					syscall.RawSyscall(syscall.SYS_MUNMAP, canary, pageSize, 0)
+					mapCanary()
+					continue
+				}
+				_, _, errno := syscall.Syscall(syscall.SYS_SYSINFO, canary, 0, 0)
+				if calls.Add(1); errno != 0 && errno != syscall.EFAULT {
+					wrong.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("calls %d wrong %d\n", calls.Load(), wrong.Load())
+	return nil
+}
