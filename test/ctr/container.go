@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -215,6 +216,28 @@ func (c *Container) Remove() error {
 	ctx := context.Background() // also after the test has been cancelled
 	_, err := c.call(ctx, "delete", "--force", c.ID)
 	return errors.Join(err, os.RemoveAll(c.bundle))
+}
+
+// CPUTime returns the CPU time that the container's cgroup has used.
+func (c *Container) CPUTime(t testing.TB) time.Duration {
+	t.Helper()
+	dir, err := c.Cgroup("cpuacct")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, unit := filepath.Join(dir, "cpuacct.usage"), time.Nanosecond
+	if OnV2() {
+		file, unit = filepath.Join(dir, "cpu.stat"), time.Microsecond
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseInt(strings.Fields(strings.TrimPrefix(string(text), "usage_usec "))[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(n) * unit
 }
 
 // Cgroup returns the directory of the container's cgroup: for a v1 controller, or on v2.
