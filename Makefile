@@ -183,7 +183,7 @@ NOT_EMULATED := TestConfineToReading TestConfineToServing TestConfineToAnswering
 	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestNodeDir \
 	TestWithoutNUMA TestNodesLimitMemory TestVmstatNeverDecreases TestContainersDir TestContainerTriggers TestUnreadableStats \
 	TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch \
-	TestForward TestTimeNamespace TestNoTimeNamespaces
+	TestForward TestTimeNamespace TestNoTimeNamespaces TestStatusInPod
 empty :=
 space := $(empty) $(empty)
 

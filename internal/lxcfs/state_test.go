@@ -68,12 +68,14 @@ func TestTimeNamespace(t *testing.T) {
 	for name, text := range containerFiles {
 		h.Write("cgroup/b/"+name, text)
 	}
-	moved := start("b", "b", -1000, root)
+	boot := sys.SinceBoot().Seconds()
+	later, latest := int(boot/3), int(boot/2) // a machine for tests has been up for a minute only
+	moved := start("b", "b", -latest, root)
 	unshared := start("b", "c", 7, fakehost.Process{
 		PIDNS: "b", MountNS: "b", NSPids: "8", Cgroup: "/b", Start: 500,
 	})
 	f := newFakeFS(t, h)
-	boot := sys.SinceBoot().Seconds()
+	btime := func(offset int) string { return strconv.Itoa(1700000000 + offset) }
 	for name, tt := range map[string]struct {
 		tid    int
 		uptime float64
@@ -81,11 +83,11 @@ func TestTimeNamespace(t *testing.T) {
 	}{
 		"no time namespace":              {init, boot, "1700000000"},
 		"without offset":                 {start("a", "a", 0, inside), boot, "1700000000"},
-		"with an offset":                 {start("a", "a", -300, inside), boot - 300, "1700000300"},
-		"unshared for children":          {start("", "a", -300, inside), boot, "1700000000"},
-		"the init":                       {moved, boot - 1000, "1700001000"},
-		"unshared once more":             {unshared, boot - 1000, "1700001000"},
-		"unknown":                        {start("c", "a", -300, inside), boot, "1700000000"},
+		"with an offset":                 {start("a", "a", -later, inside), boot - float64(later), btime(later)},
+		"unshared for children":          {start("", "a", -later, inside), boot, "1700000000"},
+		"the init":                       {moved, boot - float64(latest), btime(latest)},
+		"unshared once more":             {unshared, boot - float64(latest), btime(latest)},
+		"unknown":                        {start("c", "a", -later, inside), boot, "1700000000"},
 		"of the host, with an offset":    {start("c", "c", -456, fakehost.Process{}), 123000.78, "1700000456"},
 		"of the host, without an offset": {start("c", "c", 0, fakehost.Process{}), 123456.78, "1700000000"},
 	} {
