@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/internal/cli/golden"
+	"palisade/internal/oci/views"
 	"palisade/test/ctr"
 )
 
@@ -47,17 +48,55 @@ func TestClients(t *testing.T) {
 	}
 	host := hostFacts(t)
 	time.Sleep(minUptime - time.Since(host.booted))
+	newWorld(t).check(t, host, hierarchy(), ctr.Options{}, func(*figure) bool { return true })
+	if isUpdate() {
+		golden.Check(t, tablePath("versions"), versions(t))
+	}
+}
+
+// TestTimeView compares the verdicts on clients that ask the kernel, in a container with the view of
+// time.
+func TestTimeView(t *testing.T) {
+	host := hostFacts(t)
+	time.Sleep(minUptime - time.Since(host.booted))
 	w := newWorld(t)
-	// Clients that use system calls see a cpuset, but no quota.
-	byCpuset := w.judge(t, host, ctr.Options{CPUs: "0"}, func(*figure) bool { return true })
-	byQuota := w.judge(t, host, ctr.Options{Quota: 100000}, (*figure).isCPUs)
-	recorded := readTable(t, hierarchy())
+	w.check(t, host, "time-"+hierarchy(), w.timeView(t), (*figure).dependsOnViews)
+}
+
+// TestCallViews does so with the views of system calls.
+func TestCallViews(t *testing.T) {
+	host := hostFacts(t)
+	time.Sleep(minUptime - time.Since(host.booted))
+	w := newWorld(t)
+	var linux specs.Linux
+	calls := []string{"sysinfo", "sched_getaffinity"}
+	if err := views.Calls(&linux, calls, w.daemon.CallsSocket()); err != nil {
+		t.Fatal(err)
+	}
+	o := ctr.Options{Seccomp: linux.Seccomp}
+	w.check(t, host, "calls-"+hierarchy(), o, (*figure).dependsOnViews)
+}
+
+// check compares the verdicts on wanted figures with the table of the name.
+func (w *world) check(
+	t *testing.T, host facts, name string, o ctr.Options, isWanted func(*figure) bool,
+) {
+	t.Helper()
+	byCpuset, byQuota := o, o
+	byCpuset.CPUs, byQuota.Quota = "0", 100000
+	all := w.judge(t, host, byCpuset, isWanted)
+	// Without a view, clients that use system calls see a cpuset, but no quota.
+	cpus := w.judge(t, host, byQuota, func(f *figure) bool { return f.isCPUs() && isWanted(f) })
+	recorded := readTable(t, name)
 	var b strings.Builder
 	for _, c := range clients {
 		for _, f := range c.figures {
-			verdict := byCpuset[key(c, f)]
+			if !isWanted(&f) {
+				continue
+			}
+			verdict := all[key(c, f)]
 			if f.isCPUs() {
-				verdict = combined(verdict, byQuota[key(c, f)])
+				verdict = combined(verdict, cpus[key(c, f)])
 			}
 			if f.isSwap() && host.hostSwap == 0 {
 				t.Logf("%s: this host has no swap: %q is not checked", key(c, f), recorded[key(c, f)])
@@ -66,30 +105,7 @@ func TestClients(t *testing.T) {
 			fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdict)
 		}
 	}
-	checkVerdicts(t, hierarchy(), b.String())
-	if isUpdate() {
-		golden.Check(t, tablePath("versions"), versions(t))
-	}
-}
-
-// TestTimeView compares the verdicts on clients that show times since boot, in a container with the
-// view of time.
-func TestTimeView(t *testing.T) {
-	host := hostFacts(t)
-	time.Sleep(minUptime - time.Since(host.booted))
-	w := newWorld(t)
-	o := w.timeView(t)
-	o.CPUs = "0"
-	verdicts := w.judge(t, host, o, (*figure).isTime)
-	var b strings.Builder
-	for _, c := range clients {
-		for _, f := range c.figures {
-			if f.isTime() {
-				fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdicts[key(c, f)])
-			}
-		}
-	}
-	checkVerdicts(t, "time-"+hierarchy(), b.String())
+	checkVerdicts(t, name, b.String())
 }
 
 // timeView returns the options of a container with the view of time.

@@ -31,6 +31,12 @@ func (f *figure) isTime() bool {
 	return false
 }
 
+// dependsOnViews reports whether a view can change the figure.
+func (f *figure) dependsOnViews() bool {
+	return f.isTime() || strings.Contains(f.from, "sysinfo(2)") ||
+		strings.Contains(f.from, "sched_getaffinity(2)")
+}
+
 // isSwap reports whether the figure needs a host with swap.
 func (f *figure) isSwap() bool { return f.name == "swap" }
 

@@ -22,12 +22,12 @@ func TestTable(t *testing.T) {
 
 // TestViewsTable does so for those with the views.
 func TestViewsTable(t *testing.T) {
-	checkTable(t, "../../docs/views.md", []string{"without views", "with `time`"},
+	checkTable(t, "../../docs/views.md", []string{"without views", "with `time`", "with `sysinfo` and `affinity`"},
 		func(c client, f figure) []string {
-			if !f.isTime() {
+			if !f.dependsOnViews() {
 				return nil
 			}
-			return []string{verdict(t, "", c, f), verdict(t, "time-", c, f)}
+			return []string{verdict(t, "", c, f), verdict(t, "time-", c, f), verdict(t, "calls-", c, f)}
 		})
 }
 

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"palisade/internal/inject/probe"
 )
 
 // Daemon is a running lxcfs.
@@ -76,6 +78,12 @@ func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
 	}
 	d.cmd = exec.Command(path, "-f", "-l", "--enable-cfs", "-p", filepath.Join(dir, "rival.pid"), d.Mountpoint)
 	return d, d.start(ctx)
+}
+
+// CallsSocket returns the socket to which runtimes send the descriptors of seccomp filters.
+func (d *Daemon) CallsSocket() string {
+	dir := filepath.Join(filepath.Dir(d.Mountpoint), "run")
+	return filepath.Join(probe.RuntimeDir(dir, d.Mountpoint), probe.CallsSocket)
 }
 
 // StartTied starts a command, which gets the signal at the latest when this process ends, and sends

@@ -45,8 +45,12 @@ func (f *Feed) Start() {
 	}
 }
 
-// Close ends the Feed. The process must have ended. It does not block.
-func (f *Feed) Close() {
+// Close ends the Feed. The process must have ended. It does not block. If the process has crashed,
+// this counts for the calls whose answers it was computing.
+func (f *Feed) Close(hasCrashed bool) {
+	if hasCrashed {
+		f.registry.countCrash()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.isEnded = true

@@ -40,14 +40,16 @@ type slot struct {
 	answered atomic.Uint64
 	// isWanted is 1 if another call waits for the slot.
 	isWanted atomic.Uint32
-	// tries is the number of workers that have begun with the call.
-	tries atomic.Uint32
+	// crashes is the number of workers that have crashed while they computed the answer.
+	crashes atomic.Uint32
+	// begun is the ID of the call if a worker has begun to compute the answer.
+	begun atomic.Uint64
 	// The writer writes size bytes of data to address in the memory of the caller, and returns value.
 	value   int64
 	address uint64
 	size    uint32
 	data    [maxData]byte
-	_       [2048 - 80 - 8 - 8 - 8 - 8 - 8 - maxData]byte
+	_       [2048 - 80 - 8 - 8 - 8 - 8 - 8 - 8 - maxData]byte
 }
 
 // id returns the ID of the call in the slot, or 0 if it is free.
@@ -62,7 +64,7 @@ func (s *slot) ready() (id uint64, ok bool) {
 // free frees the slot, unless it has another call than id, which another process has freed. It
 // reports whether a call waits for the slot.
 func (s *slot) free(id uint64) (isWanted bool) {
-	s.tries.Store(0)
+	s.crashes.Store(0)
 	atomic.CompareAndSwapUint64(&s.call.ID, id, 0)
 	return s.isWanted.CompareAndSwap(1, 0)
 }

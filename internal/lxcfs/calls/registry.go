@@ -157,6 +157,17 @@ func (r *Registry) NewFeed() (*Feed, []sys.NamedFile, error) {
 	return f, append([]sys.NamedFile{{Name: feedName, File: socket}}, r.shared.files()...), err
 }
 
+func (r *Registry) countCrash() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for slot := range r.filters {
+		at := &r.slots[slot]
+		if id := at.id(); id != 0 && at.begun.Load() == id && at.answered.Load() != id {
+			at.crashes.Add(1)
+		}
+	}
+}
+
 func (r *Registry) subscribe(f *Feed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -347,7 +358,7 @@ func (r *Registry) needWriter() {
 	listener, err := sys.ListenerFile(r.listener)
 	if err != nil {
 		r.options.Log.Error("the calls of containers are not answered", "err", err)
-		feed.Close()
+		feed.Close(false)
 		return
 	}
 	defer listener.Close()
@@ -356,7 +367,7 @@ func (r *Registry) needWriter() {
 			sys.NamedFile{Name: listenerName, File: listener}))
 	if err != nil {
 		r.options.Log.Error("the calls of containers are not answered", "err", err)
-		feed.Close()
+		feed.Close(false)
 		time.AfterFunc(settled, r.retryWriter)
 		return
 	}
@@ -377,7 +388,7 @@ func (r *Registry) retryWriter() {
 func (r *Registry) watchWriter(feed *Feed, started time.Time) {
 	// A writer sends nothing.
 	sys.ReceiveNumbered(feed.socket)
-	feed.Close()
+	feed.Close(false)
 	if time.Since(started) < settled {
 		time.Sleep(restartPause)
 	}

@@ -31,8 +31,8 @@ type Answer struct {
 	Data    []byte
 }
 
-// maxTries is the number of workers that die before the kernel must execute the call itself.
-const maxTries = 3
+// maxCrashes is the number of workers that crash before the kernel must execute the call itself.
+const maxCrashes = 3
 
 // Tokens of files that are not filters, whose tokens are their slots.
 const (
@@ -154,7 +154,8 @@ func (s *Server) receive(slot int, events uint32) {
 func (s *Server) answer(slot int, filter sys.File) {
 	at := &s.slots[slot]
 	id := at.id()
-	if at.tries.Add(1) > maxTries || !s.compute(slot) {
+	at.begun.Store(id)
+	if at.crashes.Load() >= maxCrashes || !s.compute(slot) {
 		filter.Continue(&at.call) // fails if the thread has died
 		at.free(id)
 		return

@@ -121,7 +121,12 @@ func (w *writer) add(slot int, file sys.File) {
 	if err := w.pool.AddOnce(file, w.events(), int32(slot)); err != nil {
 		return
 	}
-	go w.deliver(slot) // an earlier writer may have died with it
+	go func() { // an earlier writer may have died with the slot
+		w.deliver(slot)
+		if at := &w.slots[slot]; at.id() == 0 && at.isWanted.CompareAndSwap(1, 0) {
+			w.free(slot)
+		}
+	}()
 }
 
 // accept receives filters from runtimes, and makes the kernel execute their calls.
@@ -202,8 +207,7 @@ func (w *writer) deliver(slot int) {
 		f.isBusy.Store(false) // before the slot gets another answer
 		if ok {
 			if at.free(id) {
-				w.freed.set(slot)
-				w.freedEvent.Notify()
+				w.free(slot)
 			}
 			return
 		}
@@ -211,6 +215,12 @@ func (w *writer) deliver(slot int) {
 			return
 		} // else another thread has found f busy
 	}
+}
+
+// free tells the worker that the slot, for which a call waits, is free.
+func (w *writer) free(slot int) {
+	w.freed.set(slot)
+	w.freedEvent.Notify()
 }
 
 // write writes the answer to the memory of the caller, and ends the call. It need not follow the

@@ -61,7 +61,7 @@ type Feed interface {
 	// Start begins to pass files, when the worker begins to serve.
 	Start()
 	// Close is called when the worker has ended.
-	Close()
+	Close(hasCrashed bool)
 }
 
 const (
@@ -204,7 +204,7 @@ func (s *Supervisor) letServe(w *process) {
 func (s *Supervisor) handleExit(e exit) (done bool, err error) {
 	e.pipe.Close()
 	if e.feed != nil {
-		e.feed.Close()
+		e.feed.Close(e.hasCrashed())
 	}
 	if e.process == s.next {
 		s.abandonUpgrade("ended", "state", e.state)
@@ -303,6 +303,11 @@ func (e exit) isKilled() bool {
 	}
 	status, ok := e.state.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// hasCrashed reports whether the worker ended by itself, or because it did not answer.
+func (e exit) hasCrashed() bool {
+	return e.leaving.IsZero() && (!e.isKilled() || !e.killed.IsZero())
 }
 
 // isFailure reports whether the worker ended before it served, or within the time settled after

@@ -158,7 +158,7 @@ func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) 
 	if err != nil {
 		w.Close()
 		if feed != nil {
-			feed.Close()
+			feed.Close(false)
 		}
 		return nil, err
 	}
