@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -157,28 +156,9 @@ func underCalls(t *testing.T, d *ctr.Daemon, containers int, do func()) {
 			Memory: int64(64+i) * mib, Lxcfs: d.Mountpoint, Quota: 100000, Seccomp: callsFilter(d),
 		}))
 	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for i, c := range all {
-		wg.Go(func() {
-			for total := 0; ; {
-				out, err := c.Exec(t.Context(), "load", "callers", "2", "2", strconv.Itoa((64+i)*mib), "1")
-				found := regexp.MustCompile(`^calls (\d+) wrong 0 <nil>\n$`).FindStringSubmatch(out)
-				if err != nil || found == nil {
-					t.Errorf("container %d: %q: %v", i, out, err)
-					return
-				}
-				n, _ := strconv.Atoi(found[1])
-				if total += n; ctr.IsClosed(stop) {
-					t.Logf("container %d: %d calls", i, total)
-					return
-				}
-			}
-		})
-	}
-	do()
-	close(stop)
-	wg.Wait()
+	checkWhile(t, all, `^calls (\d+) wrong 0 <nil>\n$`, do, func(i int) []string {
+		return []string{"load", "callers", "2", "2", strconv.Itoa((64 + i) * mib), "1"}
+	})
 }
 
 // TestCallsSurvive checks that callers do not notice when the worker or the writer is killed.

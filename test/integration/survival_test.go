@@ -30,20 +30,32 @@ func underLoad(t *testing.T, d *ctr.Daemon, do func()) {
 			Memory: int64(64+i) * mib, Lxcfs: d.Mountpoint, CgroupNamespace: i == 0, Quota: int64(50000 * i),
 		}))
 	}
+	checkWhile(t, all, `^reads (\d+) wrong 0\n$`, do, func(int) []string {
+		return append([]string{"load", "check", "1", strconv.Itoa(threads)}, allFiles()...)
+	})
+}
+
+// checkWhile calls do while the containers execute commands, again and again, and checks that their
+// outputs match the pattern, whose group is a number of reads or calls.
+func checkWhile(
+	t *testing.T, all []*ctr.Container, pattern string, do func(), command func(container int) []string,
+) {
+	t.Helper()
+	right := regexp.MustCompile(pattern)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, c := range all {
 		wg.Go(func() {
-			for reads := 0; ; {
-				out, err := c.Exec(t.Context(), append([]string{"load", "check", "1", strconv.Itoa(threads)}, allFiles()...)...)
-				found := regexp.MustCompile(`^reads (\d+) wrong 0\n$`).FindStringSubmatch(out)
+			for total := 0; ; {
+				out, err := c.Exec(t.Context(), command(i)...)
+				found := right.FindStringSubmatch(out)
 				if err != nil || found == nil {
 					t.Errorf("container %d: %q: %v", i, out, err)
 					return
 				}
 				n, _ := strconv.Atoi(found[1])
-				if reads += n; ctr.IsClosed(stop) {
-					t.Logf("container %d: %d reads", i, reads)
+				if total += n; ctr.IsClosed(stop) {
+					t.Logf("container %d: %d", i, total)
 					return
 				}
 			}

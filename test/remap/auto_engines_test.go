@@ -25,35 +25,10 @@ func autoGreeting(first uint32) string {
 func TestAutoPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc")
 	engine.OwnLib(t)
-	dir := openDir(t)
-	hooks := filepath.Join(dir, "hooks.d")
-	if err := os.Mkdir(hooks, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := must(t, "hook-spec", "--path", shared.shift, "podman").Stdout
-	if err := os.WriteFile(filepath.Join(hooks, "userns.json"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	wrapper := filepath.Join(dir, "userns-shift-runc")
-	if err := os.Symlink(shared.shift, wrapper); err != nil {
-		t.Fatal(err)
-	}
 	seen := make(map[uint32]bool)
-	for _, tt := range []struct {
-		name   string
-		global []string
-		shifts bool // whether the owners on the disk change
-	}{
-		{"precreate", []string{"--runtime", "runc", "--hooks-dir", hooks}, true},
-		{"wrapper", []string{"--runtime", wrapper, "--hooks-dir", dir}, false},
-	} {
+	for _, tt := range podmanWays(t) {
 		t.Run(tt.name, func(t *testing.T) {
-			podman := podmanWith(t, tt.global...)
-			rootfs := filepath.Join(openDir(t), "rootfs")
-			newRootfs(t, rootfs)
-			if !tt.shifts {
-				closeDir(t, filepath.Dir(rootfs))
-			}
+			podman, rootfs := podmanWith(t, tt.global...), tt.rootfs(t)
 			t.Cleanup(func() { podman("rm", "--force", "--time", "0", "web") })
 			if r := podman("run", "--detach", "--name", "web", "--network", "none", "--cgroup-parent",
 				engine.ParentCgroup(t), "--annotation", "palisade.user-remap=auto", "--rootfs", rootfs,

@@ -41,10 +41,16 @@ func podmanWith(t *testing.T, global ...string) func(args ...string) engine.Ran 
 	}
 }
 
-// TestPodman checks containers with podman's configuration from hook-spec, and with the wrapper.
-func TestPodman(t *testing.T) {
-	engine.Need(t, "podman", "runc", "tar")
-	engine.OwnLib(t)
+// podmanWay is a way to make podman call userns-shift.
+type podmanWay struct {
+	name   string
+	global []string
+	shifts bool // whether the owners on the disk change
+}
+
+// podmanWays returns podman's configuration from hook-spec, and the wrapper.
+func podmanWays(t *testing.T) []podmanWay {
+	t.Helper()
 	dir := openDir(t)
 	hooks := filepath.Join(dir, "hooks.d")
 	if err := os.Mkdir(hooks, 0o755); err != nil {
@@ -58,21 +64,30 @@ func TestPodman(t *testing.T) {
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		name   string
-		global []string
-		shifts bool // whether the owners on the disk change
-	}{
+	return []podmanWay{
 		{"precreate", []string{"--runtime", "runc", "--hooks-dir", hooks}, true},
 		{"wrapper", []string{"--runtime", wrapper, "--hooks-dir", dir}, false},
-	} {
+	}
+}
+
+// rootfs returns a new root file system, in a closed directory for an idmapped mount.
+func (w *podmanWay) rootfs(t *testing.T) string {
+	t.Helper()
+	rootfs := filepath.Join(openDir(t), "rootfs")
+	newRootfs(t, rootfs)
+	if !w.shifts {
+		closeDir(t, filepath.Dir(rootfs))
+	}
+	return rootfs
+}
+
+// TestPodman checks containers with podman's configuration from hook-spec, and with the wrapper.
+func TestPodman(t *testing.T) {
+	engine.Need(t, "podman", "runc", "tar")
+	engine.OwnLib(t)
+	for _, tt := range podmanWays(t) {
 		t.Run(tt.name, func(t *testing.T) {
-			podman := podmanWith(t, tt.global...)
-			rootfs := filepath.Join(openDir(t), "rootfs")
-			newRootfs(t, rootfs)
-			if !tt.shifts {
-				closeDir(t, filepath.Dir(rootfs))
-			}
+			podman, rootfs := podmanWith(t, tt.global...), tt.rootfs(t)
 			run := func(name string, args ...string) engine.Ran {
 				args = append([]string{"run", "--detach", "--name", name, "--network", "none",
 					"--cgroup-parent", engine.ParentCgroup(t)}, args...)
