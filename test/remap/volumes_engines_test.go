@@ -23,32 +23,11 @@ const (
 	podmanOutput = "0 /data\n0 /host\n0 /etc/hosts\n0 /run/.containerenv\nwritten\n"
 )
 
-// forEachDocker runs a test with Debian's dockerd and the newest one.
-func forEachDocker(t *testing.T, test func(t *testing.T, driver ...string)) {
-	t.Helper()
-	engine.Need(t, "dockerd", "containerd", "runc", "tar")
-	t.Run("20", func(t *testing.T) { test(t, "--storage-driver", "overlay2") })
-	t.Run("29", func(t *testing.T) {
-		dir, err := engine.BuiltDir(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		runtimes := filepath.Join(dir, "runtimes") // Docker 29 wants a runc with time namespaces
-		for _, program := range []string{dir + "/dockerd", runtimes + "/runc"} {
-			if _, err := os.Stat(program); err != nil {
-				t.Skipf("%v (make dockerd runtimes builds it)", err)
-			}
-		}
-		t.Setenv("PATH", runtimes+":"+dir+":"+os.Getenv("PATH"))
-		test(t)
-	})
-}
-
 // TestDockerVolumes checks a named volume, a bind mount, and Docker's own files in a container: a
 // volume that others can reach is refused, and the client gets the remedy.
 func TestDockerVolumes(t *testing.T) {
 	image := tarOf(t)
-	forEachDocker(t, func(t *testing.T, driver ...string) {
+	engine.ForEachDocker(t, func(t *testing.T, driver ...string) {
 		host := newVolume(t, openDir(t))
 		d := startDockerd(t, image, driver, "--volumes", "idmap")
 		create := func(name string) {

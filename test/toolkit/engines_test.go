@@ -107,18 +107,17 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-// TestDocker checks a container of dockerd that is configured only by the output of hook-spec.
-func TestDocker(t *testing.T) {
-	engine.Need(t, "dockerd", "containerd", "runc", "tar")
-	h := newHost(t)
-	engine.OwnLib(t)
-	h.start(t)
-	config := filepath.Join(h.dir, "daemon.json")
-	if err := os.WriteFile(config, h.addTimed(t, h.wiring(t, "docker")), 0o600); err != nil {
+// startDocker starts dockerd with a configuration, options and the image box.
+func (h *host) startDocker(
+	t *testing.T, config []byte, options ...string,
+) (engine.Docker, *os.Process) {
+	t.Helper()
+	file := filepath.Join(h.dir, "daemon.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon := engine.Start(t, h.dir, "dockerd", "--config-file", config, "--iptables=false", "--ip-masq=false", "--bridge=none",
-		"--storage-driver=vfs")
+	daemon := engine.Start(t, h.dir, "dockerd", append([]string{"--config-file", file, "--iptables=false",
+		"--ip-masq=false", "--bridge=none"}, options...)...)
 	d := engine.NewDocker("/run/docker.sock")
 	engine.WaitFor(t, "dockerd to answer", func() bool {
 		_, err := d.Call("GET", "/_ping", nil)
@@ -131,6 +130,16 @@ func TestDocker(t *testing.T) {
 	if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box", bytes.NewReader(image)); err != nil {
 		t.Fatal(err)
 	}
+	return d, daemon
+}
+
+// TestDocker checks a container of dockerd that is configured only by the output of hook-spec.
+func TestDocker(t *testing.T) {
+	engine.Need(t, "dockerd", "containerd", "runc", "tar")
+	h := newHost(t)
+	engine.OwnLib(t)
+	h.start(t)
+	d, daemon := h.startDocker(t, h.addTimed(t, h.wiring(t, "docker")), "--storage-driver=vfs")
 	d.Must(t, "POST", "/containers/create?name=web", map[string]any{
 		"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", hello},
 		"HostConfig": map[string]any{"Memory": 64 * mib, "NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t)},
@@ -144,7 +153,6 @@ func TestDocker(t *testing.T) {
 	d.Must(t, "POST", "/containers/web/restart?t=0", nil)
 	checkEngine(t, h, "web", "docker")
 	checkTimed(t, d)
-	checkCalls(t, d)
 
 	// A daemon that does not answer is reported, and does not delay commands.
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
@@ -159,7 +167,6 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// TestContainerd checks a task of containerd with the wrapper by its other name.
 // addTimed adds to Docker's configuration the runtime timed, whose containers have the view of time.
 func (h *host) addTimed(t *testing.T, config string) []byte {
 	t.Helper()
@@ -171,39 +178,11 @@ func (h *host) addTimed(t *testing.T, config string) []byte {
 	all["runtimes"].(map[string]any)["timed"] = map[string]any{
 		"path": o.Wrapper[0], "runtimeArgs": o.Wrapper[1:],
 	}
-	calls := h.args("runtime", "--strict", "--views", "sysinfo,affinity", "--runtime", "runc", "--")
-	all["runtimes"].(map[string]any)["called"] = map[string]any{
-		"path": shared.toolkit, "runtimeArgs": calls,
-	}
 	text, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return text
-}
-
-// checkCalls starts a container of the runtime called, with Docker's own seccomp profile: busybox
-// shows its memory and CPUs, which it gets by system calls.
-func checkCalls(t *testing.T, d engine.Docker) {
-	t.Helper()
-	const script = "free -m | awk '/^Mem:/ {print $2}'; nproc; sleep 1000000"
-	d.Must(t, "POST", "/containers/create?name=called", map[string]any{
-		"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", script},
-		"HostConfig": map[string]any{
-			"Runtime": "called", "NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t),
-			"Memory": 64 << 20, "CpuPeriod": 100000, "CpuQuota": 100000,
-		},
-	})
-	t.Cleanup(func() { d.Must(t, "DELETE", "/containers/called?force=true", nil) })
-	d.Must(t, "POST", "/containers/called/start", nil)
-	var shown []string
-	engine.WaitFor(t, "the memory and CPUs of the container", func() bool {
-		shown = strings.Fields(d.Must(t, "GET", "/containers/called/logs?stdout=1", nil))
-		return len(shown) == 2
-	})
-	if shown[0] != "64" || shown[1] != "1" {
-		t.Errorf("the container shows %v MiB and CPUs, want 64 and 1", shown)
-	}
 }
 
 // checkTimed starts a container of the runtime timed twice: its clock begins with each start.
@@ -228,6 +207,26 @@ func checkTimed(t *testing.T, d engine.Docker) {
 	}
 }
 
+// startContainerd starts containerd, and returns a function that runs ctr.
+func (h *host) startContainerd(t *testing.T) func(args ...string) (string, error) {
+	t.Helper()
+	config := filepath.Join(h.dir, "containerd.toml")
+	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	engine.Start(t, h.dir, "containerd", "--config", config)
+	ctr := func(args ...string) (string, error) {
+		out, err := exec.Command("timeout", append([]string{"60", "ctr"}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	engine.WaitFor(t, "containerd to answer", func() bool {
+		_, err := ctr("version")
+		return err == nil
+	})
+	return ctr
+}
+
+// TestContainerd checks a task of containerd with the wrapper by its other name.
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	h := newHost(t)
@@ -246,18 +245,7 @@ func TestContainerd(t *testing.T) {
 		!strings.Contains(r.Stdout, `BinaryName = "`+filepath.Dir(shared.toolkit)+`/lxcfs-runc"`) {
 		t.Errorf("containerd does not accept the configuration: %+v", r)
 	}
-	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	engine.Start(t, h.dir, "containerd", "--config", config)
-	ctr := func(args ...string) (string, error) {
-		out, err := exec.Command("timeout", append([]string{"60", "ctr"}, args...)...).CombinedOutput()
-		return string(out), err
-	}
-	engine.WaitFor(t, "containerd to answer", func() bool {
-		_, err := ctr("version")
-		return err == nil
-	})
+	ctr := h.startContainerd(t)
 	if out, err := ctr("run", "--detach", "--runc-binary", wrapper, "--cgroup", engine.ParentCgroup(t)+"/web", "--rootfs", shared.rootfs,
 		"web", "/bin/sh", "-c", hello); err != nil {
 		t.Fatalf("%v: %s", err, out)
