@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"palisade/test/engine"
 )
@@ -109,6 +110,10 @@ func TestAutoDocker(t *testing.T) {
 			for _, name := range []string{"web", "mail"} {
 				d.Must(t, "POST", "/containers/create?name="+name, map[string]any{
 					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greetScript},
+					"Healthcheck": map[string]any{
+						"Test":     []string{"CMD-SHELL", "test $(id -u) = 0 && echo x >/root/healthy"},
+						"Interval": time.Second,
+					},
 					"HostConfig": map[string]any{
 						"NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t)},
 				})
@@ -129,6 +134,14 @@ func TestAutoDocker(t *testing.T) {
 				seen[first] = true
 				want := autoGreeting(first)
 				engine.WaitFor(t, "output of "+name, hasOutput(name, want))
+				engine.WaitFor(t, "the health check of "+name, func() bool {
+					text := d.Must(t, "GET", "/containers/"+name+"/json", nil)
+					return strings.Contains(text, `"Status":"healthy"`)
+				})
+				if r := engine.Run(t, "", "docker", "exec", name, "stat", "-c", "%u", "/root/healthy",
+					"/etc"); r.Stdout != "0\n0\n" {
+					t.Errorf("exec in %s: %+v", name, r)
+				}
 				d.Must(t, "POST", "/containers/"+name+"/restart?t=0", nil)
 				engine.WaitFor(t, "output of "+name+" after a restart", hasOutput(name, want+want))
 				must(t, "ranges", "free", "--unused")
