@@ -93,6 +93,13 @@ func (d *layersDaemon) stop(t *testing.T, signal syscall.Signal) {
 	if _, err := d.process.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	// Docker's containerd dies with it a moment later. The next dockerd would take it for a running one.
+	if pid, err := os.ReadFile("/run/docker/containerd/containerd.pid"); err == nil {
+		engine.WaitFor(t, "the end of Docker's containerd", func() bool {
+			_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+			return errors.Is(err, os.ErrNotExist)
+		})
+	}
 }
 
 // output returns what a container has printed since its last start.
