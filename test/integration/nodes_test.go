@@ -55,18 +55,24 @@ func TestNodes(t *testing.T) {
 		files = append(files, fmt.Sprintf("%s/node%d/meminfo", nodeDir, n))
 	}
 	args := append([]string{"load", "steady", "/proc/meminfo"}, files...)
-	texts := regexp.MustCompile(`(?m)^/.*\n`).Split(inside(t, c, args...), -1)[1:]
-	for _, key := range []string{
-		"MemTotal", "MemFree", "AnonPages", "Mapped", "Slab", "Active", "Inactive", "Shmem",
-	} {
-		var sum uint64
-		for _, text := range texts[1:] {
-			sum += field(t, nodeText(text), key)
+	header := regexp.MustCompile(`(?m)^/.*\n`)
+	// The files are not read at the same moment, and the proportions between nodes change.
+	waitFor(t, "nodes that add up to the container", func() bool {
+		texts, equal := header.Split(inside(t, c, args...), -1)[1:], true
+		for _, key := range []string{
+			"MemTotal", "MemFree", "AnonPages", "Mapped", "Slab", "Active", "Inactive", "Shmem",
+		} {
+			var sum uint64
+			for _, text := range texts[1:] {
+				sum += field(t, nodeText(text), key)
+			}
+			if want := field(t, texts[0], key); sum != want {
+				t.Logf("%s: %d on all nodes, want %d", key, sum, want)
+				equal = false
+			}
 		}
-		if want := field(t, texts[0], key); sum != want {
-			t.Errorf("%s: %d on all nodes, want %d", key, sum, want)
-		}
-	}
+		return equal
+	})
 	for file, want := range map[string]string{
 		"online": online.String() + "\n", "possible": hostFile(t, nodeDir+"/possible"),
 		"node0/cpulist": "0\n", "has_cpu": "0\n",

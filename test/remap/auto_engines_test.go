@@ -142,6 +142,11 @@ func TestAutoDocker(t *testing.T) {
 					"/etc"); r.Stdout != "0\n0\n" {
 					t.Errorf("exec in %s: %+v", name, r)
 				}
+				for owner, l := range rangesOf(t) {
+					if l.First == first && l.Kind != "tree" {
+						t.Errorf("after the first start %s has %+v, want the tree", owner, l)
+					}
+				}
 				d.Must(t, "POST", "/containers/"+name+"/restart?t=0", nil)
 				engine.WaitFor(t, "output of "+name+" after a restart", hasOutput(name, want+want))
 				must(t, "ranges", "free", "--unused")

@@ -45,7 +45,9 @@ func (m *mounts) replaceOverlay(ctx context.Context, scratch string) error {
 	}
 	err = m.overlay.Replace(ctx, ns, scratch, func() error {
 		// All files are checked, since programs of the engine may have added some.
-		result, err := shift.Shift(ctx, m.overlay.Upper, m.pair, m.r.Options)
+		o := m.r.Options
+		o.Range = m.r.request
+		result, err := shift.Shift(ctx, m.overlay.Upper, m.pair, o)
 		for _, warning := range result.Warnings {
 			m.r.Log.Warn(warning, "root", m.overlay.Upper)
 		}
