@@ -134,6 +134,30 @@ func TestAuto(t *testing.T) {
 	})
 }
 
+// TestAutoVolumes starts a container with a range twice, whose volumes are shifted to that: the range
+// stays the container's, or the root file system's.
+func TestAutoVolumes(t *testing.T) {
+	for _, mode := range []string{"idmap", "shift"} {
+		t.Run(mode, func(t *testing.T) {
+			engine.OwnLib(t)
+			dir := openDir(t)
+			b := newBundle(t, "stat -c %u /data/secret /more/secret",
+				withMounts(bind(newVolume(t, dir), "/data"), bind(newVolume(t, dir), "/more")))
+			closeDir(t, b.dir)
+			options := []string{"--user-remap", "auto", "--mode", mode, "--volumes", "shift"}
+			for range 2 {
+				wantRan(t, wrapped(t, "runc", options, "run", "--bundle", b.dir, b.id), "0\n0\n")
+				must(t, "ranges", "free", "--unused")
+			}
+			for owner, l := range rangesOf(t) {
+				if mode != "shift" || owner != b.rootfs {
+					t.Errorf("%s has %+v", owner, l)
+				}
+			}
+		})
+	}
+}
+
 // TestAutoSteps checks the range of a container between create and delete, and that the range of a
 // container whose runtime was killed is freed, but not while it has a process.
 func TestAutoSteps(t *testing.T) {

@@ -47,11 +47,7 @@ func (m *mounts) replaceOverlay(ctx context.Context, scratch string) error {
 		// All files are checked, since programs of the engine may have added some.
 		o := m.r.Options
 		o.Range = m.r.request
-		result, err := shift.Shift(ctx, m.overlay.Upper, m.pair, o)
-		for _, warning := range result.Warnings {
-			m.r.Log.Warn(warning, "root", m.overlay.Upper)
-		}
-		return err
+		return m.r.shift(ctx, m.overlay.Upper, m.pair, o)
 	})
 	if err != nil {
 		return fmt.Errorf("map the layers of %s: %w", m.root, err)

@@ -77,32 +77,47 @@ type Remapper struct {
 
 // shiftRoot shifts a root file system to the pair, or checks that its ids are mapped already.
 func (r *Remapper) shiftRoot(ctx context.Context, root string, pair idmap.Pair) error {
-	if mapped, err := idmount.IsMapped(root); err != nil {
+	o := r.Options
+	o.Range = r.request
+	return r.shiftOrCheck(ctx, root, pair, o)
+}
+
+// shiftOrCheck shifts the tree at path to the pair, or checks that its ids are mapped already.
+func (r *Remapper) shiftOrCheck(
+	ctx context.Context, path string, pair idmap.Pair, o shift.Options,
+) error {
+	if mapped, err := idmount.IsMapped(path); err != nil {
 		return err
 	} else if mapped {
-		return r.checkMapped(ctx, root, pair)
+		return r.checkMapped(ctx, path, pair)
 	}
 	if r.Mode == Check {
-		return r.checkShifted(ctx, root, pair)
+		return r.checkShifted(ctx, path, pair)
 	}
-	o := r.Options
-	o.Trust, o.Range = true, r.request
+	o.Trust = true
+	return r.shift(ctx, path, pair, o)
+}
+
+// shift shifts the tree at path to the pair, and logs what it has done.
+func (r *Remapper) shift(
+	ctx context.Context, path string, pair idmap.Pair, o shift.Options,
+) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		o.LockTimeout = min(o.LockTimeout, time.Until(deadline))
 	}
-	result, err := shift.Shift(ctx, root, pair, o)
+	result, err := shift.Shift(ctx, path, pair, o)
 	if errors.Is(err, shift.ErrPartial) {
 		// The command is not this one: runtimes cannot open a closed root file system for a hook.
-		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), root)
+		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), path)
 	}
 	if err != nil {
 		return err
 	}
 	for _, warning := range result.Warnings {
-		r.Log.Warn(warning, "root", root)
+		r.Log.Warn(warning, "root", path)
 	}
 	if result.Changed > 0 && !o.DryRun {
-		r.Log.Info("shifted", "root", root, "to", pair.String(), "files", result.Changed)
+		r.Log.Info("shifted", "root", path, "to", pair.String(), "files", result.Changed)
 	}
 	return nil
 }

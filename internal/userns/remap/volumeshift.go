@@ -56,9 +56,9 @@ func (r *Remapper) shiftPath(
 		return err
 	}
 	if inode.IsDir() && !isEmpty(path) {
-		checked := *r
-		checked.Options.DryRun = isCheck
-		return checked.shiftRoot(ctx, path, pair)
+		o := r.Options
+		o.DryRun = isCheck
+		return r.shiftOrCheck(ctx, path, pair, o)
 	}
 	return shiftSingle(file, path, &inode, pair, isCheck)
 }
