@@ -301,10 +301,19 @@ func TestLayersRelative(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, m.lower...)
-	for range 2 { // the new mount has the same options
+	run := func(remap string) engine.Ran {
 		b := m.bundle(t, inspectScript)
-		r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, b.id)
-		if r.Code != 0 || r.Stdout != inspectOutput {
+		return wrapped(t, "runc", []string{"--user-remap", remap}, "run", "-b", b.dir, b.id)
+	}
+	engine.OwnLib(t)
+	first := firstIn(t, run("auto"))
+	for range 2 { // the new mount has the same options
+		if next := firstIn(t, run("auto")); next != first {
+			t.Errorf("got range %d, then %d", first, next)
+		}
+	}
+	for range 2 {
+		if r := run(remap100000); r.Code != 0 || r.Stdout != inspectOutput {
 			t.Errorf("%+v", r)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 
 // Overlay is a mounted overlay.
 type Overlay struct {
-	// Upper is the upper layer, "" if the overlay is not supported.
+	// Upper is the upper layer, "" if there is none or its path is unknown.
 	Upper string
 
 	point  string // where it is mounted
@@ -45,30 +45,40 @@ func Find(root string) (*Overlay, error) {
 		return nil, err
 	}
 	defer dir.Close()
+	return FindAt(dir)
+}
+
+// FindAt is like Find for an open directory.
+func FindAt(dir sys.File) (*Overlay, error) {
 	table, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
-	}
-	m, err := idmount.MountOf(dir, table)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", root, err)
 	}
 	host, err := os.Readlink(dir.Path())
 	if err != nil {
 		return nil, err
 	}
+	m, err := idmount.MountOf(dir, table)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", host, err)
+	}
 	if m.FSType != "overlay" || m.Root != "/" || m.Mountpoint != host {
 		return nil, nil
 	}
 	o, err := parse(m)
-	if err == nil {
-		err = o.checkUpper(dir)
+	if o.Upper != "" {
+		if upperErr := o.checkUpper(dir); upperErr != nil {
+			o.Upper, err = "", upperErr
+		}
 	}
 	if err != nil {
-		return &Overlay{unsupported: fmt.Errorf("%w: %w", idmount.ErrUnsupported, err)}, nil
+		o.unsupported = fmt.Errorf("%w: %w", idmount.ErrUnsupported, err)
 	}
 	return o, nil
 }
+
+// Unsupported returns the reason why Replace will fail, nil if it may succeed.
+func (o *Overlay) Unsupported() error { return o.unsupported }
 
 // checkUpper fails if the path of the upper layer leads elsewhere, as in another mount namespace than
 // that in which the overlay was made. The overlay's root directory shows the times of the upper
@@ -103,12 +113,16 @@ var mountFlags = map[string]uintptr{"rw": 0, "nosuid": sys.MountNoSuid, "nodev":
 	"noexec": sys.MountNoExec, "noatime": sys.MountNoAtime, "nodiratime": sys.MountNoDirAtime,
 	"relatime": sys.MountRelAtime}
 
+// parse also returns an overlay that cannot be replaced, with the error.
 func parse(m *mountinfo.Info) (*Overlay, error) {
 	o := &Overlay{point: m.Mountpoint, source: m.Source}
+	if err := o.parseLayers(m.VFSOptions); err != nil {
+		return o, err
+	}
 	for option := range strings.SplitSeq(m.Options, ",") {
 		flag, ok := mountFlags[option]
 		if !ok {
-			return nil, fmt.Errorf("mount option %q of the overlay is unsupported, want %s", option,
+			return o, fmt.Errorf("mount option %q of the overlay is unsupported, want %s", option,
 				strings.Join(slices.Sorted(maps.Keys(mountFlags)), ", "))
 		}
 		o.flags |= flag
@@ -122,16 +136,13 @@ func parse(m *mountinfo.Info) (*Overlay, error) {
 			options = append(options, option)
 			o.isVolatile = o.isVolatile || strings.HasSuffix(option, "volatile")
 		default:
-			return nil, fmt.Errorf("option %q of the overlay is unsupported", option)
+			return o, fmt.Errorf("option %q of the overlay is unsupported", option)
 		}
-	}
-	if err := o.parseLayers(m.VFSOptions); err != nil {
-		return nil, err
 	}
 	o.options = strings.Join(append(options, o.options), ",")
 	// mount(2) takes one page, including a zero byte.
 	if limit := os.Getpagesize() - 1; len(o.options) > limit {
-		return nil, fmt.Errorf("options of %d bytes, more than %d", len(o.options), limit)
+		return o, fmt.Errorf("options of %d bytes, more than %d", len(o.options), limit)
 	}
 	return o, nil
 }
@@ -142,6 +153,9 @@ var layerOptions = []string{"lowerdir", "lowerdir+", "upperdir", "workdir"}
 func (o *Overlay) parseLayers(options string) error {
 	o.lower = idmount.OptionPaths(options, "lowerdir")
 	upper, work := idmount.OptionPaths(options, "upperdir"), idmount.OptionPaths(options, "workdir")
+	if len(upper) == 1 && filepath.IsAbs(upper[0]) {
+		o.Upper = upper[0]
+	}
 	if len(o.lower) == 0 || len(upper) != 1 || len(work) != 1 {
 		return fmt.Errorf("%d lower, %d upper and %d work directories, want an upper and a lower layer",
 			len(o.lower), len(upper), len(work))

@@ -16,7 +16,7 @@ func (r *Remapper) findLayers(root string, pair idmap.Pair) (*layers.Overlay, er
 		return nil, nil
 	}
 	o, err := layers.Find(root)
-	if err != nil || o == nil || o.Upper == "" {
+	if err != nil || o == nil || o.Unsupported() != nil {
 		return o, err
 	}
 	// A shift of the overlay has its record on the same inode as a shift of the upper layer. Its seal

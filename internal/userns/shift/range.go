@@ -8,6 +8,7 @@ import (
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/journal"
+	"palisade/internal/userns/layers"
 	"palisade/internal/userns/ranges"
 )
 
@@ -123,17 +124,17 @@ func (t *tree) rangeOwner() (ranges.Tree, error) {
 	if t.fsType != sys.OverlayMagic {
 		return ranges.TreeAt(t.root, t.path)
 	}
-	upper, err := idmount.UpperDir(t.root, t.path)
+	overlay, err := layers.FindAt(t.root)
 	if err != nil {
 		return ranges.Tree{}, err
 	}
-	if upper == "" {
+	if overlay == nil || overlay.Upper == "" {
 		return ranges.TreeAt(t.root, t.path)
 	}
-	dir, err := sys.OpenDir(upper)
+	dir, err := sys.OpenDir(overlay.Upper)
 	if err != nil {
 		return ranges.Tree{}, err
 	}
 	defer dir.Close()
-	return ranges.TreeAt(dir, upper)
+	return ranges.TreeAt(dir, overlay.Upper)
 }
