@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
-	"palisade/internal/oci/idmap"
 	"palisade/internal/oci/wiring"
 	"palisade/internal/userns/ranges"
 	"palisade/internal/userns/remap"
@@ -105,11 +104,7 @@ func hookSpecCommand() *cli.Command {
 				return err
 			}
 			if o.remap != "" {
-				_, isAuto, err := ranges.ParseAuto(o.remap)
-				if err == nil && !isAuto {
-					_, err = idmap.ParseRemap(o.remap)
-				}
-				if err != nil {
+				if _, err := ranges.ParseRemap(o.remap); err != nil {
 					return cmdline.UsageError{Err: err}
 				}
 			}

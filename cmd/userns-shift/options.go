@@ -76,20 +76,17 @@ func (o *mapOptions) pair(ctx *cli.Context) (idmap.Pair, error) {
 
 // remapMaps returns zero maps for a range of the registry.
 func (o *mapOptions) remapMaps() (p idmap.Pair, err error) {
-	if o.autoSize, o.isAuto, err = ranges.ParseAuto(o.remap); err != nil {
+	wanted, err := ranges.ParseRemap(o.remap)
+	if err != nil {
 		return p, cmdline.UsageError{Err: err}
 	}
-	if o.isAuto {
+	if o.autoSize, o.isAuto = wanted.Size, wanted.IsAuto; o.isAuto {
 		return p, nil
 	}
-	r, err := idmap.ParseRemap(o.remap)
-	if err != nil {
-		return idmap.Pair{}, cmdline.UsageError{Err: err}
+	if !wanted.HasEffect() {
+		return p, errNoEffect
 	}
-	if !r.HasEffect() {
-		return idmap.Pair{}, errNoEffect
-	}
-	return r.Pair(), nil
+	return wanted.Pair(), nil
 }
 
 func (o *mapOptions) maps() (p idmap.Pair, err error) {

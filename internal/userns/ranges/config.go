@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 )
 
 // DefaultConfig is the default path of the configuration file.
@@ -148,9 +149,24 @@ func (c *config) describe() string {
 	return strings.Join(texts, ", ")
 }
 
-// ParseAuto parses the values auto and auto:SIZE of --user-remap. isAuto is false for all other
-// values. size is 0 for the default.
-func ParseAuto(text string) (size uint32, isAuto bool, err error) {
+// Wanted is a value of --user-remap: ids of the host, or a range of the registry.
+type Wanted struct {
+	idmap.Remap
+	// IsAuto is set for a range of Size ids, which is 0 for the default.
+	IsAuto bool
+	Size   uint32
+}
+
+// ParseRemap parses uid:gid:offset, auto or auto:SIZE.
+func ParseRemap(text string) (w Wanted, err error) {
+	if w.Size, w.IsAuto, err = parseAuto(text); err == nil && !w.IsAuto {
+		w.Remap, err = idmap.ParseRemap(text)
+	}
+	return w, err
+}
+
+// parseAuto parses auto and auto:SIZE. isAuto is false for all other values.
+func parseAuto(text string) (size uint32, isAuto bool, err error) {
 	if text == "auto" {
 		return 0, true, nil
 	}

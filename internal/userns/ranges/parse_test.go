@@ -60,7 +60,7 @@ func TestParseAuto(t *testing.T) {
 		{"auto:99999999999", 0, true, "size"},
 		{"", 0, false, ""}, {"Auto", 0, false, ""}, {"autos", 0, false, ""}, {"1:2:3", 0, false, ""},
 	} {
-		size, isAuto, err := ParseAuto(tt.text)
+		size, isAuto, err := parseAuto(tt.text)
 		if size != tt.size || isAuto != tt.isAuto || (err == nil) != (tt.err == "") ||
 			err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%q: %d, %v, %v", tt.text, size, isAuto, err)

@@ -65,8 +65,8 @@ func (r *Remapper) Release(ctx context.Context, id, bundle string) error {
 
 // isAuto reports whether the annotation of a configuration requests a range of the registry.
 func isAuto(c *oci.Config) bool {
-	_, is, _ := ranges.ParseAuto(c.Spec.Annotations[Annotation])
-	return is
+	wanted, _ := ranges.ParseRemap(c.Spec.Annotations[Annotation])
+	return wanted.IsAuto
 }
 
 // keepOwn is for requestedMaps of a container that has its namespaces already: the runtime has

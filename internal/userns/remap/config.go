@@ -197,16 +197,12 @@ func (r *Remapper) requestedMaps(
 	if text == "" {
 		return own, nil
 	}
-	size, isAuto, err := ranges.ParseAuto(text)
-	if isAuto && err == nil {
-		return auto(size, own)
-	}
-	var remap idmap.Remap
-	if err == nil {
-		remap, err = idmap.ParseRemap(text)
-	}
+	remap, err := ranges.ParseRemap(text)
 	if err != nil {
 		return idmap.Pair{}, fmt.Errorf("%s: %w", from, err)
+	}
+	if remap.IsAuto {
+		return auto(remap.Size, own)
 	}
 	if !remap.HasEffect() {
 		r.Log.Info("the user remap has no effect, since its uid or gid is 0", "remap", text)
