@@ -282,15 +282,9 @@ func (r *Registry) add(filter sys.File) error {
 	if err := r.hangups.AddOnce(filter, 0, int32(slot)); err != nil {
 		r.options.Log.Error("the filter of a container will not be closed", "err", err)
 	}
-	if r.writer == nil {
-		r.needWriter() // it gets all filters
-	} else if r.feeds[r.writer] {
-		r.pass(r.writer, slot, filter)
-	}
+	r.needWriter() // a new one gets all filters
 	for f := range r.feeds {
-		if f != r.writer {
-			r.pass(f, slot, filter)
-		}
+		r.pass(f, slot, filter)
 	}
 	r.options.Log.Debug("container added", "filter", slot, "filters", len(r.filters))
 	return nil
@@ -336,67 +330,4 @@ func (r *Registry) remove(slot int) {
 	if len(r.filters) == 0 && r.writer != nil {
 		r.writer.send(leave, sys.File{})
 	}
-}
-
-const (
-	// A writer that lived for less than settled is started again after a pause.
-	settled      = time.Second
-	restartPause = 100 * time.Millisecond
-)
-
-// needWriter starts a writer unless one runs or there are no filters; r.mu is held.
-func (r *Registry) needWriter() {
-	if r.writer != nil || len(r.filters) == 0 {
-		return
-	}
-	feed, theirs, err := newFeed(r)
-	if err != nil {
-		r.options.Log.Error("the calls of containers are not answered", "err", err)
-		return
-	}
-	defer theirs.Close()
-	listener, err := sys.ListenerFile(r.listener)
-	if err != nil {
-		r.options.Log.Error("the calls of containers are not answered", "err", err)
-		feed.Close(false)
-		return
-	}
-	defer listener.Close()
-	process, err := r.options.StartWriter(writerMark+"=1",
-		append(r.shared.files(), sys.NamedFile{Name: feedName, File: theirs},
-			sys.NamedFile{Name: listenerName, File: listener}))
-	if err != nil {
-		r.options.Log.Error("the calls of containers are not answered", "err", err)
-		feed.Close(false)
-		time.AfterFunc(settled, r.retryWriter)
-		return
-	}
-	r.writer = feed
-	r.store(writerName, feed.socket)
-	feed.Start()
-	go process.Wait() // watchWriter notices its end
-	go r.watchWriter(feed, time.Now())
-}
-
-func (r *Registry) retryWriter() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.needWriter()
-}
-
-// watchWriter waits for the end of the writer, and starts another one.
-func (r *Registry) watchWriter(feed *Feed, started time.Time) {
-	// A writer sends nothing.
-	sys.ReceiveNumbered(feed.socket)
-	feed.Close(false)
-	if time.Since(started) < settled {
-		time.Sleep(restartPause)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.writer = nil
-	if len(r.filters) > 0 {
-		r.options.Log.Warn("the process that writes answers ended")
-	}
-	r.needWriter()
 }
