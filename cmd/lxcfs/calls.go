@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"palisade/internal/inject/probe"
@@ -15,19 +16,24 @@ import (
 // openRegistry opens the registry of the containers whose system calls are answered, with the files
 // that the service manager has kept.
 func (c *config) openRegistry(kept []sys.NamedFile) (*calls.Registry, error) {
-	// The writer opens the memory of processes of any user.
-	spawner, err := sys.NewSpawner(sys.CapSysPtrace, sys.CapDACOverride)
-	if err != nil {
-		return nil, err
-	}
-	if err := spawner.SetTimerSlack(workerTimerSlack); err != nil {
-		return nil, err
-	}
+	// A spawner needs a thread: there is none as long as no container has the views.
+	spawner := sync.OnceValues(func() (*sys.Spawner, error) {
+		// The writer opens the memory of processes of any user.
+		s, err := sys.NewSpawner(sys.CapSysPtrace, sys.CapDACOverride)
+		if err != nil {
+			return nil, err
+		}
+		return s, s.SetTimerSlack(workerTimerSlack)
+	})
 	return calls.NewRegistry(calls.Options{
 		Path: c.callsSocket(), Stored: kept, Keep: c.keepMount, Log: c.log,
 		StartWriter: func(environment string, files []sys.NamedFile) (*os.Process, error) {
+			s, err := spawner()
+			if err != nil {
+				return nil, err
+			}
 			env := append(os.Environ(), environment)
-			return spawner.StartLasting("/proc/self/exe", os.Args, env, files)
+			return s.StartLasting("/proc/self/exe", os.Args, env, files)
 		},
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// spareThreads is the number of threads that wait for events when there are none. The kernel wakes
+// spareThreads is the number of threads that wait for events after the first one. The kernel wakes
 // the one that came last, so a lone caller is always served by the same.
 const spareThreads = 2
 
@@ -24,11 +24,10 @@ func newPool(handle func(sys.Event)) (*pool, error) {
 	return &pool{Poller: poller, handle: handle}, err
 }
 
+// start starts one thread: most processes never get an event.
 func (p *pool) start() {
-	for range spareThreads {
-		p.waiting.Add(1)
-		go p.run()
-	}
+	p.waiting.Add(1)
+	go p.run()
 }
 
 func (p *pool) run() {

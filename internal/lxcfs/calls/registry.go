@@ -23,6 +23,7 @@ type Registry struct {
 	options  Options
 	listener net.Listener
 	hangups  *sys.Poller
+	watching sync.Once // by watchHangups
 
 	mu      sync.Mutex
 	filters map[int]sys.File // by slot; not open while it is stored
@@ -76,7 +77,6 @@ func NewRegistry(o Options) (*Registry, error) {
 		return nil, err
 	}
 	r.restore(isNew)
-	go r.watchHangups()
 	go r.accept()
 	return r, nil
 }
@@ -116,7 +116,7 @@ func (r *Registry) restore(isNew bool) {
 		slot, err := strconv.Atoi(number)
 		if ok && err == nil && slot >= 0 && slot < MaxFilters && f.File.IsSeccompNotify() {
 			r.filters[slot] = f.File
-			r.hangups.AddOnce(f.File, 0, int32(slot)) // fails only without memory
+			r.watch(slot, f.File)
 		}
 	}
 	first := uint64(resume)
@@ -279,9 +279,7 @@ func (r *Registry) add(filter sys.File) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.filters[slot] = filter
-	if err := r.hangups.AddOnce(filter, 0, int32(slot)); err != nil {
-		r.options.Log.Error("the filter of a container will not be closed", "err", err)
-	}
+	r.watch(slot, filter)
 	r.needWriter() // a new one gets all filters
 	for f := range r.feeds {
 		r.pass(f, slot, filter)
@@ -303,6 +301,14 @@ func (r *Registry) reserveSlot() (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("%d containers have a filter, which is the maximum", len(r.filters))
+}
+
+// watch makes watchHangups, which needs a thread from now on, close a filter.
+func (r *Registry) watch(slot int, filter sys.File) {
+	if err := r.hangups.AddOnce(filter, 0, int32(slot)); err != nil {
+		r.options.Log.Error("the filter of a container will not be closed", "err", err)
+	}
+	r.watching.Do(func() { go r.watchHangups() })
 }
 
 // watchHangups closes the filters that have no more users.
