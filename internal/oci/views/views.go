@@ -75,8 +75,8 @@ func (s Skipped) Error() string { return string(s) }
 
 // Apply adapts a configuration to the views of its annotation, or without one to those of the host.
 // runtime returns the features of the runtime that will get it, and socket the path of the socket at
-// which lxcfs answers system calls; both are called only if a view depends on them. Each view that the container does not get has an error, as Skipped or another; the
-// others are applied.
+// which lxcfs answers system calls; both are called only if a view depends on them. Each view that
+// the container does not get has an error, as Skipped or another; the others are applied.
 //
 // What an earlier Apply has added is removed before: a bundle may be used again.
 func Apply(
