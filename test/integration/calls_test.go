@@ -278,7 +278,7 @@ func TestCallsWithoutDaemon(t *testing.T) {
 // answered in the memory of another process.
 func TestHostileCalls(t *testing.T) {
 	c := start(t, ctr.Options{Memory: 256 * mib, Quota: 100000, Seccomp: callsFilter(shared.daemon)})
-	seconds := strconv.Itoa(ctr.Repeat(3, 60))
+	seconds := strconv.Itoa(ctr.Repeat(3, 30)) // a command that is run in a container has a minute
 	for _, tt := range []struct{ command, want string }{
 		{"badcalls", `^failed 0\n$`},
 		{"remap " + seconds + " 4", `^calls \d\d+ wrong 0\n$`},

@@ -123,7 +123,7 @@ func TestContainersLeaveNothing(t *testing.T) {
 	round()
 	round()
 	settle()
-	rss, files, threads := residentBytes(t, worker), openFiles(t, worker), threadsOf(t, worker)
+	rss, files, threads := residentBytes(t, worker), keptFiles(t, worker), threadsOf(t, worker)
 	for range rounds {
 		round()
 	}
@@ -133,7 +133,7 @@ func TestContainersLeaveNothing(t *testing.T) {
 	if got := residentBytes(t, worker); got > rss+moreMemory {
 		t.Errorf("resident memory grew from %d to %d kB", rss/1024, got/1024)
 	}
-	if got := openFiles(t, worker); got != files {
+	if got := keptFiles(t, worker); got != files {
 		t.Errorf("got %d open files, want %d", got, files)
 	}
 	if got := threadsOf(t, worker); got > threads+moreThreads {

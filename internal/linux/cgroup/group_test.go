@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -271,15 +272,21 @@ func TestDeepCgroup(t *testing.T) {
 	}
 }
 
-// TestThreadsDeadline lists threads after the deadline: only the first cgroup must be read.
+// TestThreadsDeadline lists threads after the deadline: the cgroups must be read up to the first
+// thread.
 func TestThreadsDeadline(t *testing.T) {
 	fs, _ := tree(t, v2Mount, map[string]string{
 		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/below/cgroup.threads": "3\n",
+		v2Dir + "/d/cgroup.threads": "", v2Dir + "/d/a/cgroup.threads": "",
+		v2Dir + "/d/a/b/cgroup.threads": "4\n", v2Dir + "/d/a/b/c/cgroup.threads": "5\n",
 	})
 	g := open(t, fs, "/c")
-	got, err := g.Threads(nil, 100, time.Now().Add(-time.Second), new(Scratch))
-	if err != nil || len(got) != 2 {
-		t.Errorf("got %v, %v", got, err)
+	for path, want := range map[string][]int{"/c": {9, 1, 2}, "/d": {9, 4}} {
+		got, err := open(t, fs, path).Threads(
+			[]int{9}, 100, time.Now().Add(-time.Second), new(Scratch))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, %v, want %v", path, got, err, want)
+		}
 	}
 	if got, err := threadsOf(g, nil, 100); err != nil || len(got) != 3 {
 		t.Errorf("with time left: %v, %v", got, err)

@@ -30,7 +30,8 @@ func (g *Group) Tasks(s *Scratch) (int, bool) {
 }
 
 // Threads appends at most limit threads in the cgroup and its descendants to dst. After the time
-// until it reads no further cgroup. The ids are those in the caller's pid namespace.
+// until it reads no further cgroup, but for the first thread. The ids are those in the caller's pid
+// namespace.
 func (g *Group) Threads(dst []int, limit int, until time.Time, s *Scratch) ([]int, error) {
 	chain, name := g.unified(), "cgroup.threads"
 	// On a hybrid host the container may be in the root of v2, so v1 has precedence.
@@ -51,7 +52,10 @@ func (g *Group) Threads(dst []int, limit int, until time.Time, s *Scratch) ([]in
 	if err := w.visit(w.dirs[0]); err != nil {
 		return dst, fmt.Errorf("list threads: %w", err)
 	}
-	for i := 1; i < len(w.dirs) && len(w.threads) < w.limit && time.Now().Before(until); i++ {
+	for i := 1; i < len(w.dirs) && len(w.threads) < w.limit; i++ {
+		if len(w.threads) > len(dst) && time.Now().After(until) {
+			break
+		}
 		if err := w.visit(w.dirs[i]); err != nil && !isGone(err) {
 			return dst, fmt.Errorf("list threads: %w", err)
 		}
