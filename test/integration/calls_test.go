@@ -5,9 +5,12 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,18 +19,18 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/internal/oci/views"
 	"palisade/test/ctr"
 )
 
 // callsFilter returns a filter that passes the calls on to the lxcfs of the daemon.
 func callsFilter(d *ctr.Daemon) *specs.LinuxSeccomp {
-	return &specs.LinuxSeccomp{
-		DefaultAction: specs.ActAllow,
-		ListenerPath:  d.CallsSocket(),
-		Syscalls: []specs.LinuxSyscall{
-			{Names: []string{"sysinfo", "sched_getaffinity"}, Action: specs.ActNotify},
-		},
+	var linux specs.Linux
+	names := []string{"sysinfo", "sched_getaffinity"}
+	if err := views.Calls(&linux, names, d.CallsSocket()); err != nil {
+		panic(err) // no container has a filter on this processor
 	}
+	return linux.Seccomp
 }
 
 // callsOf returns the results of `load calls` in a container, by name.
@@ -133,6 +136,50 @@ func TestAffinity(t *testing.T) {
 			t.Errorf("nproc prints %s, want 1", nproc)
 		}
 	})
+}
+
+// TestCallsOf32Bit compares the results of a 32-bit program with those of a 64-bit one in the same
+// container, and their sizes with those of the kernel.
+func TestCallsOf32Bit(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("a 32-bit program of " + runtime.GOARCH + " is not built")
+	}
+	t.Setenv("GOARCH", "386")
+	program, err := ctr.Program(t.Context(), filepath.Join(shared.rootfs, "bin"), "load32", "palisade/test/load")
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := filepath.Base(program)
+	native := callsOf(t, start(t, ctr.Options{}), load, "calls")
+	for _, memory := range []int64{64 * mib, 6 << 30} {
+		c := start(t, ctr.Options{Memory: memory, Quota: 100000, Seccomp: callsFilter(shared.daemon)})
+		wide, narrow := callsOf(t, c), callsOf(t, c, load, "calls")
+		unit := 1.0
+		if number(t, wide["totalram"]) > math.MaxUint32 {
+			unit = 4096
+		} else if memory > math.MaxUint32 {
+			t.Errorf("totalram is %s, want more than 32 bits: the host must have 6 GiB", wide["totalram"])
+		}
+		if number(t, narrow["unit"]) != unit {
+			t.Errorf("the unit of %s bytes is %s, want %.0f", wide["totalram"], narrow["unit"], unit)
+		}
+		for _, name := range []string{"totalram", "sharedram", "bufferram", "totalswap", "freeswap"} {
+			if want := number(t, wide[name]) / unit; number(t, narrow[name]) != want {
+				t.Errorf("%s is %s in units of %.0f, want %.0f", name, narrow[name], unit, want)
+			}
+		}
+		size := strings.Fields(native["affinity 0"][strings.Index(native["affinity 0"], "]"):])[1]
+		for name, want := range map[string]string{
+			"size": native["size"], "shortest": "[0] 4 <nil>", "affinity 0": "[0] " + size + " <nil>",
+		} {
+			if narrow[name] != want {
+				t.Errorf("%s: got %q, want %q", name, narrow[name], want)
+			}
+		}
+		if got := inside(t, c, load, "badcalls"); got != "failed 0\n" {
+			t.Errorf("badcalls: %s", got)
+		}
+	}
 }
 
 // writerOf returns the pid of the daemon's process that writes answers.

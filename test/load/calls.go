@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -16,33 +17,46 @@ import (
 	"unsafe"
 )
 
+// unwritten fills memory to which the kernel writes a result.
+const unwritten = 0xa5
+
 // affinity returns the CPUs of the affinity mask of a thread, and the size that the kernel returns.
 func affinity(pid, length int) (cpus []int, size int, err error) {
-	var mask [128]uint64
+	mask := bytes.Repeat([]byte{unwritten}, 1024)
 	n, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(pid), uintptr(length),
 		uintptr(unsafe.Pointer(&mask[0])))
 	if errno != 0 {
 		return nil, 0, errno
 	}
-	for i, word := range mask {
-		for ; word != 0; word &= word - 1 {
-			cpus = append(cpus, 64*i+bits.TrailingZeros64(word))
+	if size := writtenSize(mask); size > int(n) {
+		return nil, size, fmt.Errorf("%d bytes are written, but %d returned", size, n)
+	}
+	for i, b := range mask[:n] {
+		for ; b != 0; b &= b - 1 {
+			cpus = append(cpus, 8*i+bits.TrailingZeros8(b))
 		}
 	}
 	return cpus, int(n), nil
 }
 
+// writtenSize returns the number of bytes up to the last one that is written.
+func writtenSize(b []byte) int { return len(bytes.TrimRight(b, string([]byte{unwritten}))) }
+
 // printCalls prints the results of sysinfo(2), and of sched_getaffinity(2) for this thread and those
 // in the arguments.
 func printCalls(args []string) error {
-	var s syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&s); err != nil {
+	memory := bytes.Repeat([]byte{unwritten}, 256)
+	s := (*syscall.Sysinfo_t)(unsafe.Pointer(&memory[0]))
+	if err := syscall.Sysinfo(s); err != nil {
 		return err
 	}
 	fmt.Printf("uptime %d\nloads %d %d %d\ntotalram %d\nfreeram %d\nsharedram %d\nbufferram %d\n"+
 		"totalswap %d\nfreeswap %d\nprocs %d\nunit %d\n", s.Uptime, s.Loads[0], s.Loads[1], s.Loads[2],
 		s.Totalram, s.Freeram, s.Sharedram, s.Bufferram, s.Totalswap, s.Freeswap, s.Procs, s.Unit)
+	fmt.Println("size", writtenSize(memory))
 	runtime.LockOSThread()
+	cpus, size, err := affinity(0, int(unsafe.Sizeof(uintptr(0))))
+	fmt.Println("shortest", cpus, size, err)
 	for i := -1; i < len(args); i++ {
 		pid, err := 0, error(nil)
 		if i >= 0 {
@@ -81,7 +95,7 @@ func countCalls(args []string) error {
 				var s syscall.Sysinfo_t
 				err := syscall.Sysinfo(&s)
 				cpus, _, affinityErr := affinity(0, 1024)
-				if err = errors.Join(err, affinityErr); err != nil || s.Totalram != uint64(total) ||
+				if err = errors.Join(err, affinityErr); err != nil || uint64(s.Totalram) != uint64(total) ||
 					len(cpus) != want {
 					wrong.Add(1)
 					first.CompareAndSwap(nil, fmt.Sprintf("%v, totalram %d, CPUs %v", err, s.Totalram, cpus))
@@ -101,16 +115,18 @@ func timeCalls(args []string) error {
 	if err != nil || len(args) != 2 {
 		return errors.New("want ROUNDS and CALL")
 	}
-	var s syscall.Sysinfo_t
+	var memory [1024]byte
+	at := uintptr(unsafe.Pointer(&memory[0]))
 	call := map[string]func(){
-		"sysinfo":  func() { syscall.RawSyscall(syscall.SYS_SYSINFO, uintptr(unsafe.Pointer(&s)), 0, 0) },
-		"affinity": func() { affinity(0, 1024) },
+		"sysinfo":  func() { syscall.RawSyscall(syscall.SYS_SYSINFO, at, 0, 0) },
+		"affinity": func() { syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, 0, uintptr(len(memory)), at) },
 		"getppid":  func() { syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0) },
 	}[args[1]]
 	if call == nil {
 		return fmt.Errorf("CALL %q: want sysinfo, affinity or getppid", args[1])
 	}
 	runtime.LockOSThread()
+	defer runtime.KeepAlive(&memory)
 	const each = 100 // calls of getppid that are measured together
 	times := make([]time.Duration, rounds)
 	for i := range times {
@@ -148,7 +164,7 @@ func badCalls([]string) error {
 		return os.NewSyscallError("munmap", errno)
 	}
 	addresses := map[string]uintptr{
-		"0": 0, "1": 1, "kernel": ^uintptr(0) - pageSize + 1, "half": 1 << 62, "end": ^uintptr(0),
+		"0": 0, "1": 1, "kernel": ^uintptr(0) - pageSize + 1, "half": ^uintptr(0) >> 1, "end": ^uintptr(0),
 		"across the end of a page": at + pageSize - 8,
 	}
 	failed := 0
@@ -200,7 +216,7 @@ func stickCalls(args []string) error {
 }
 
 // canary is an address at which nothing is mapped otherwise.
-const canary = 0x200000000000 >> 1
+const canary = 0x70000000
 
 // mapCanary maps a page at the address canary.
 func mapCanary() (*[pageSize]byte, error) {
