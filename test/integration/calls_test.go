@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -360,6 +361,86 @@ func TestStuckCalls(t *testing.T) {
 		time.Sleep(time.Second)
 	})
 }
+
+// TestReusedPID kills a caller whose answer is ready, lets another process have its pid, and checks
+// that the answer is not written to the memory of that process.
+func TestReusedPID(t *testing.T) {
+	d := newDaemon(t, t.TempDir())
+	c := start(t, ctr.Options{HostPID: true, Seccomp: callsFilter(d)})
+	for range 3 {
+		logged := len(c.Log())
+		if err := c.ExecStart(t.Context(), "load", "reuse"); err != nil {
+			t.Fatal(err)
+		}
+		shown := func(format string, value *int) {
+			t.Helper()
+			waitFor(t, format, func() bool {
+				lines := strings.Split(c.Log()[logged:], "\n")
+				return slices.ContainsFunc(lines, func(line string) bool {
+					n, _ := fmt.Sscanf(line, format, value)
+					return n == 1
+				})
+			})
+		}
+		var caller, second, written int
+		shown("stopped %d", &caller)
+		writer := writerOf(t, d)
+		signal(t, writer, syscall.SIGSTOP)
+		waitFor(t, "the writer to stop", func() bool { return isStopped(t, writer) })
+		before := events(t, writer)
+		signal(t, caller, syscall.SIGCONT)
+		waitFor(t, "the answer", func() bool { return events(t, writer) > before })
+		signal(t, caller, syscall.SIGKILL)
+		shown("reused %d", &second)
+		if second != caller {
+			t.Fatalf("the second process has pid %d, want %d", second, caller)
+		}
+		signal(t, writer, syscall.SIGCONT)
+		if shown("written %d", &written); written != 0 {
+			t.Fatal("the answer was written to the memory of the second process")
+		}
+	}
+}
+
+func signal(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isStopped reports whether all threads of a process are stopped.
+func isStopped(t *testing.T, pid int) bool {
+	t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(all) == 0 {
+		t.Fatalf("process %d has no threads: %v", pid, err)
+	}
+	return !slices.ContainsFunc(all, func(stat string) bool {
+		return !strings.Contains(hostFile(t, stat), ") T ")
+	})
+}
+
+// events returns the sum of the counters of a process's event files.
+func events(t *testing.T, pid int) (sum uint64) {
+	t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		for _, match := range eventCount.FindAllStringSubmatch(hostFile(t, file), -1) {
+			n, err := strconv.ParseUint(match[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
+var eventCount = regexp.MustCompile(`(?m)^eventfd-count: *([0-9a-f]+)$`)
 
 // writerCapabilities is the set of CAP_DAC_OVERRIDE and CAP_SYS_PTRACE.
 const writerCapabilities = 1<<1 | 1<<19

@@ -283,6 +283,88 @@ func victim(args []string) error {
 	return nil
 }
 
+// cloneArgs is struct clone_args of linux/sched.h.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// fork forks with the pid, or with any if it is 0. It returns 0 in the child, which may only make raw
+// system calls.
+func fork(pid int32) (int, error) {
+	const clone3 = 435
+	args := cloneArgs{exitSignal: uint64(syscall.SIGCHLD)}
+	if pid != 0 {
+		args.setTID, args.setTIDSize = uint64(uintptr(unsafe.Pointer(&pid))), 1
+	}
+	child, _, errno := syscall.RawSyscall(clone3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("clone3", errno)
+	}
+	return int(child), nil
+}
+
+// reusePID starts a process that stops, and makes a call when it is continued. Another process must
+// kill it in this call. A second process gets its pid, and has a page at the same address. After
+// a call of its own, which is answered after the first one, reusePID prints whether the page of the
+// second process was written.
+func reusePID([]string) error {
+	page, err := mapCanary()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	caller, err := fork(0)
+	if err != nil {
+		return err
+	}
+	if caller == 0 {
+		self, _, _ := syscall.RawSyscall(syscall.SYS_GETPID, 0, 0, 0)
+		syscall.RawSyscall(syscall.SYS_KILL, self, uintptr(syscall.SIGSTOP), 0)
+		syscall.RawSyscall(syscall.SYS_SYSINFO, canary, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(caller, &status, syscall.WUNTRACED, nil); err != nil {
+		return os.NewSyscallError("wait4", err)
+	}
+	fmt.Println("stopped", caller)
+	if _, err := syscall.Wait4(caller, &status, 0, nil); err != nil {
+		return os.NewSyscallError("wait4", err)
+	}
+	if !status.Signaled() {
+		return fmt.Errorf("the caller returned from its call: %#x", status)
+	}
+	var pipe [2]int
+	if err := syscall.Pipe(pipe[:]); err != nil {
+		return os.NewSyscallError("pipe", err)
+	}
+	second, err := fork(int32(caller))
+	if err != nil {
+		return err
+	}
+	if second == 0 {
+		var code uintptr
+		syscall.RawSyscall(syscall.SYS_READ, uintptr(pipe[0]), uintptr(unsafe.Pointer(&code)), 1)
+		if *page != [pageSize]byte{} {
+			code = 1
+		}
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, code, 0, 0)
+	}
+	fmt.Println("reused", second)
+	var s syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&s); err != nil {
+		return err
+	}
+	if _, err := syscall.Write(pipe[1], []byte{0}); err != nil {
+		return err
+	}
+	if _, err := syscall.Wait4(second, &status, 0, nil); err != nil {
+		return os.NewSyscallError("wait4", err)
+	}
+	fmt.Println("written", status.ExitStatus())
+	return nil
+}
+
 // changeMapping makes calls with several threads while others map and unmap the page that they use,
 // and prints the number of calls, and that of errors other than EFAULT.
 func changeMapping(args []string) error {

@@ -40,6 +40,7 @@ var commands = map[string]struct {
 	"stick":    {"THREADS: make calls whose results are never written, print ready, and wait", stickCalls},
 	"churn":    {"SECONDS THREADS: kill processes in calls, and check the memory of others", churn},
 	"victim":   {"call|watch: a process of churn", victim},
+	"reuse":    {"let a process that is killed in a call have a successor with its pid", reusePID},
 	"remap":    {"SECONDS THREADS: make calls while their memory is mapped and unmapped", changeMapping},
 }
 
