@@ -341,14 +341,15 @@ func TestHostileCalls(t *testing.T) {
 }
 
 // TestStuckCalls checks that calls whose results cannot be written delay no other container, nor the
-// next worker and writer.
+// next worker and writer. A thread that waits for a page of a file on FUSE cannot be killed.
 func TestStuckCalls(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
-	for range 3 {
+	for _, kind := range []string{"userfaultfd", "fuse", "userfaultfd", "fuse"} {
 		hostile := start(t, ctr.Options{
 			Lxcfs: d.Mountpoint, Capabilities: []string{"CAP_SYS_PTRACE"}, Seccomp: callsFilter(d),
+			Devices: []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}},
 		})
-		if err := hostile.ExecStart(t.Context(), "load", "stick", "10"); err != nil {
+		if err := hostile.ExecStart(t.Context(), "load", "stick", "10", kind); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, "calls that wait for their memory", func() bool { return strings.Contains(hostile.Log(), "ready") })

@@ -194,21 +194,34 @@ func badCalls([]string) error {
 	return nil
 }
 
-// stickCalls makes a call whose result cannot be written, since the page is never there. It prints
-// ready when a thread of the kernel waits for the page, makes more such calls, and waits.
+// stickCalls makes a call whose result cannot be written, since the page is never there: by
+// userfaultfd(2), or in a file on FUSE. It prints ready when a thread of the kernel waits for the
+// page, makes more such calls, and waits.
 func stickCalls(args []string) error {
 	threads, err := number(args, 0)
 	if err != nil {
 		return err
 	}
-	missing, err := mapMissing(threads)
-	if err != nil {
-		return err
+	var page func(i int) unsafe.Pointer
+	var waitForFault func() error
+	if len(args) > 1 && args[1] == "fuse" {
+		memory, isRead, err := mapHanging(threads)
+		if err != nil {
+			return err
+		}
+		page = func(i int) unsafe.Pointer { return unsafe.Pointer(&memory[i*os.Getpagesize()]) }
+		waitForFault = func() error { <-isRead; return nil }
+	} else {
+		missing, err := mapMissing(threads)
+		if err != nil {
+			return err
+		}
+		page, waitForFault = missing.page, missing.waitForFault
 	}
 	for i := range threads {
-		go syscall.Syscall(syscall.SYS_SYSINFO, uintptr(missing.page(i)), 0, 0)
+		go syscall.Syscall(syscall.SYS_SYSINFO, uintptr(page(i)), 0, 0)
 	}
-	if err := missing.waitForFault(); err != nil {
+	if err := waitForFault(); err != nil {
 		return err
 	}
 	fmt.Println("ready")

@@ -37,7 +37,7 @@ var commands = map[string]struct {
 	"callers":  {"SECONDS THREADS TOTALRAM CPUS: make these calls and count wrong results", countCalls},
 	"calltime": {"ROUNDS CALL: print median and p90 of the times of sysinfo, affinity or getppid", timeCalls},
 	"badcalls": {"make calls that must fail, and print those that return something else", badCalls},
-	"stick":    {"THREADS: make calls whose results are never written, print ready, and wait", stickCalls},
+	"stick":    {"THREADS [fuse]: make calls whose results are never written, print ready, and wait", stickCalls},
 	"churn":    {"SECONDS THREADS: kill processes in calls, and check the memory of others", churn},
 	"victim":   {"call|watch: a process of churn", victim},
 	"reuse":    {"let a process that is killed in a call have a successor with its pid", reusePID},

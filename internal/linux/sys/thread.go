@@ -43,6 +43,20 @@ func AsOwner(uid, gid uint32, do func() error) error {
 	})
 }
 
+// HoldInThread passes the file to a thread that has descriptors of its own. The file is closed as
+// soon as the process is killed. Descriptors of other threads stay open while one of them is in an
+// uninterruptible wait.
+func HoldInThread(f File) error {
+	held := make(chan error)
+	go onOwnThread(func() error {
+		held <- os.NewSyscallError("unshare CLONE_FILES", unix.Unshare(unix.CLONE_FILES))
+		select {}
+	})
+	err := <-held
+	f.Close()
+	return err
+}
+
 // Thread is a thread with a working directory of its own.
 type Thread struct{}
 

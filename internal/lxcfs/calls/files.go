@@ -19,6 +19,9 @@ const (
 	listenerName = "calls-listener"
 	// writerName is the supervisor's end of the writer's feed.
 	writerName = "calls-writer"
+	// lifeName is a socket that is closed when a process ends (sys.HoldInThread), in the writer and
+	// in the supervisor.
+	lifeName = "calls-life"
 	// filterName with the number of a slot is the descriptor of a filter.
 	filterName = "filter-"
 )
@@ -70,7 +73,7 @@ func openShared(files []sys.NamedFile) (s shared, err error) {
 func Split(files []sys.NamedFile) (own, others []sys.NamedFile) {
 	for _, f := range files {
 		switch f.Name {
-		case memoryName, readyName, freedName, listenerName, writerName:
+		case memoryName, readyName, freedName, listenerName, writerName, lifeName:
 			own = append(own, f)
 			continue
 		}

@@ -30,24 +30,34 @@ func (r *Registry) startWriter() error {
 		return err
 	}
 	defer theirs.Close()
+	life, theirLife, err := sys.SocketPair()
+	if err != nil {
+		feed.Close(false)
+		return err
+	}
+	defer theirLife.Close()
 	listener, err := sys.ListenerFile(r.listener)
 	if err != nil {
 		feed.Close(false)
+		life.Close()
 		return err
 	}
 	defer listener.Close()
 	process, err := r.options.StartWriter(writerMark+"=1",
 		append(r.shared.files(), sys.NamedFile{Name: feedName, File: theirs},
+			sys.NamedFile{Name: lifeName, File: theirLife},
 			sys.NamedFile{Name: listenerName, File: listener}))
 	if err != nil {
 		feed.Close(false)
+		life.Close()
 		return err
 	}
 	r.writer = feed
 	r.store(writerName, feed.socket)
+	r.store(lifeName, life)
 	feed.Start()
 	go process.Wait() // watchWriter notices its end
-	go r.watchWriter(feed, time.Now())
+	go r.watchWriter(feed, life, time.Now())
 	return nil
 }
 
@@ -58,9 +68,10 @@ func (r *Registry) retryWriter() {
 }
 
 // watchWriter waits for the end of the writer, and starts another one.
-func (r *Registry) watchWriter(feed *Feed, started time.Time) {
-	// A writer sends nothing.
-	sys.ReceiveNumbered(feed.socket)
+func (r *Registry) watchWriter(feed *Feed, life sys.File, started time.Time) {
+	// A writer sends nothing. It may be in an uninterruptible wait, with the feed open.
+	sys.ReceiveNumbered(life)
+	life.Close()
 	feed.Close(false)
 	if time.Since(started) < settled {
 		time.Sleep(restartPause)

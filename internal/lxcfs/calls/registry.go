@@ -127,7 +127,7 @@ func (r *Registry) restore(isNew bool) {
 		r.writer = openFeed(r, writer)
 		r.writer.send(first, sys.File{})
 		r.writer.Start()
-		go r.watchWriter(r.writer, time.Now())
+		go r.watchWriter(r.writer, find(r.options.Stored, lifeName), time.Now())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -47,6 +47,9 @@ func Write() error {
 	if err != nil {
 		return err
 	}
+	if err := sys.HoldInThread(find(files, lifeName)); err != nil {
+		return err
+	}
 	w := &writer{feed: find(files, feedName), ended: make(chan struct{})}
 	if w.shared, err = openShared(files); err != nil {
 		return err
