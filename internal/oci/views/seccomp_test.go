@@ -1,6 +1,10 @@
 package views
 
 import (
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -55,6 +59,75 @@ func TestCalls(t *testing.T) {
 			t.Errorf("%s: got %v, %+v, want %+v", name, err, got, tt.want)
 		}
 	}
+}
+
+// TestCallsOfEngines checks that of an engine's profile only the action of the calls changes.
+func TestCallsOfEngines(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json.gz")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("got %q, %v, want 4 profiles", files, err)
+	}
+	for _, file := range files {
+		before := readProfile(t, file)
+		linux := &specs.Linux{Seccomp: readProfile(t, file)}
+		names := []string{"sysinfo", "sched_getaffinity"}
+		if err := Calls(linux, names, "/run/socket"); err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		want, got := rulesByName(before), rulesByName(linux.Seccomp)
+		for _, name := range names {
+			allow := []specs.LinuxSyscall{{Action: specs.ActAllow}}
+			if !reflect.DeepEqual(want[name], allow) {
+				t.Errorf("%s: the engine has %+v for %s", file, want[name], name)
+			}
+			want[name] = []specs.LinuxSyscall{{Action: specs.ActNotify}}
+		}
+		for name := range want {
+			if !reflect.DeepEqual(got[name], want[name]) {
+				t.Errorf("%s: %s has %+v, want %+v", file, name, got[name], want[name])
+			}
+		}
+		after := *linux.Seccomp
+		if after.ListenerPath != "/run/socket" || len(got) != len(want) {
+			t.Errorf("%s: socket %s, %d calls, want %d", file, after.ListenerPath, len(got), len(want))
+		}
+		after.Syscalls, after.ListenerPath, after.ListenerMetadata = before.Syscalls, "", ""
+		if !reflect.DeepEqual(&after, before) {
+			t.Errorf("%s: more than the rules has changed: %+v", file, after)
+		}
+	}
+}
+
+func readProfile(t *testing.T, file string) *specs.LinuxSeccomp {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile := new(specs.LinuxSeccomp)
+	if err := json.NewDecoder(r).Decode(profile); err != nil {
+		t.Fatal(err)
+	}
+	return profile
+}
+
+// rulesByName returns the rules of each system call, without their names.
+func rulesByName(profile *specs.LinuxSeccomp) map[string][]specs.LinuxSyscall {
+	rules := make(map[string][]specs.LinuxSyscall)
+	for _, rule := range profile.Syscalls {
+		names := rule.Names
+		rule.Names = nil
+		for _, name := range names {
+			rules[name] = append(rules[name], rule)
+		}
+	}
+	return rules
 }
 
 // TestCallsWithoutProfile checks the filter of a container that has none, and that a bundle can be
