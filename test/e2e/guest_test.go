@@ -156,6 +156,7 @@ func (s *story) readsContinue() {
 			s.FailNow()
 		}
 	}
+	s.callsContinue()
 }
 
 // endReads stops all readers.

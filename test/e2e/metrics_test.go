@@ -29,7 +29,7 @@ func (s *story) turnMetricsOn() {
 	s.disturb("restart", true, "systemctl", "restart", "lxcfs")
 	s.do("systemctl", "restart", "authz-broker")
 	s.docker("bob", "ps", "--quiet")
-	s.serves(lxcfsMetrics, "palisade_lxcfs_worker_up 1", "palisade_lxcfs_containers 2")
+	s.serves(lxcfsMetrics, "palisade_lxcfs_worker_up 1", "palisade_lxcfs_containers 3")
 	s.serves(brokerMetrics, `palisade_authz_policy_loads_total{result="success"} 1`, `policy="watchers"`)
 	for port, metric := range map[string]string{"9436": "palisade_lxcfs_worker_up 1", "9437": `policy="watchers"`} {
 		text := s.do("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/`+port+`; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; grep -v '^#' <&3`)

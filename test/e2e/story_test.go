@@ -33,6 +33,8 @@ type story struct {
 	before map[string]bool
 	system *guest // run by runc
 	web    *guest // run by Docker
+	// hasCalls reports that the container of runCalls runs.
+	hasCalls bool
 }
 
 // part is a step of the report.
@@ -53,6 +55,7 @@ func TestStory(t *testing.T) {
 		{"Certificates and policies", "alice may do everything, bob may only read. dockerd uses authz-broker.", (*story).wire},
 		{"A system container by runc", "Its root is an unprivileged user of the host, and `hookspec.json` gives it its own `/proc`.", (*story).runRunc},
 		{"A system container by Docker", "The same, with a `dockerd` that listens with TLS and asks authz-broker.", (*story).runDocker},
+		{"A container with views", "It makes system calls, which lxcfs answers, from here to the boot.", (*story).runCalls},
 		{"Every file", "Each file that lxcfs serves shows the container's values, in both.", (*story).checkFiles},
 		{"Owners", "Root in a container is not root on the host.", (*story).checkOwners},
 		{"Authorization", "By the names in the TLS certificates.", (*story).checkUsers},

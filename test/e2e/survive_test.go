@@ -96,6 +96,7 @@ func (s *story) upgrade() {
 
 // bootAgain shuts the machine down and boots it.
 func (s *story) bootAgain() {
+	s.endCalls()
 	s.do("runc", "kill", "system", "KILL")
 	s.system.pid = ""
 	if err := s.PowerOff(); err != nil {
