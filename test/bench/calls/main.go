@@ -1,6 +1,7 @@
 // Command calls compares the times of system calls in containers: of the kernel (native), with a
 // filter that allows all (filter), answered by lxcfs (ours), and by a minimal agent that reads the
-// values from files of lxcfs, as LXD does (agent). It also measures starts of containers.
+// values from files of lxcfs, as LXD does (agent). It also measures starts of containers with all
+// views and without.
 package main
 
 import (
@@ -23,13 +24,19 @@ import (
 )
 
 func main() {
+	ctr.MainIsolated("calls", func() (int, error) { return 0, parseAndRun() })
+}
+
+func parseAndRun() error {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "this lxcfs")
+	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "lxcfs-toolkit")
 	rounds := flag.Int("rounds", 9, "number of runs of each kind")
 	flag.Parse()
-	if err := run(context.Background(), *lxcfs, *rounds); err != nil {
-		fmt.Fprintln(os.Stderr, "calls:", err)
-		os.Exit(1)
+	program, err := filepath.Abs(*toolkit)
+	if err != nil {
+		return err
 	}
+	return run(context.Background(), *lxcfs, program, *rounds)
 }
 
 // calls are measured with their number of repetitions in a run.
@@ -37,13 +44,13 @@ var calls = []struct{ name, repetitions string }{
 	{"sysinfo", "3000"}, {"affinity", "3000"}, {"getppid", "3000"},
 }
 
-func run(ctx context.Context, lxcfs string, rounds int) (err error) {
+func run(ctx context.Context, lxcfs, toolkit string, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "calls-") // short: the path of a socket has at most 107 bytes
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d, err := ctr.StartDaemon(ctx, lxcfs, dir)
+	d, err := ctr.StartDaemon(ctx, lxcfs, dir, "--runtime-dir", probe.DefaultRuntimeDir) // where the wrapper looks
 	if err != nil {
 		return err
 	}
@@ -57,7 +64,7 @@ func run(ctx context.Context, lxcfs string, rounds int) (err error) {
 		return err
 	}
 	base := ctr.Options{Rootfs: rootfs, ReadOnly: true, Memory: 256 << 20, Quota: 100000}
-	ours := filepath.Join(probe.RuntimeDir(filepath.Join(dir, "run"), d.Mountpoint), probe.CallsSocket)
+	ours := filepath.Join(probe.RuntimeDir(probe.DefaultRuntimeDir, d.Mountpoint), probe.CallsSocket)
 	kinds := []struct {
 		name    string
 		seccomp *specs.LinuxSeccomp
@@ -99,29 +106,38 @@ func run(ctx context.Context, lxcfs string, rounds int) (err error) {
 			fmt.Printf("%-8s %-7s p50 %8.3f p90 %8.3f\n", call.name, kind.name, stat.Median(p50[i]), stat.Median(p90[i]))
 		}
 	}
-	return measureStarts(ctx, dir, base, kinds[2].seccomp, 3*rounds)
-}
-
-// measureStarts compares starts of containers without and with the views.
-func measureStarts(ctx context.Context, dir string, o ctr.Options, views *specs.LinuxSeccomp, rounds int) error {
-	times := map[bool][]float64{}
-	for i := range 2 * rounds {
-		with := i%2 == 1
-		o.Seccomp = nil
-		if with {
-			o.Seccomp = views
-		}
-		c, err := ctr.Start(ctx, dir, o)
-		if err != nil {
-			return err
-		}
-		times[with] = append(times[with], c.Took.Seconds()*1000)
-		if err := c.Remove(); err != nil {
+	for _, name := range []string{"runc", "crun"} {
+		if err := measureStarts(ctx, dir, toolkit, d, base, name, 3*rounds); err != nil {
 			return err
 		}
 	}
-	without, with := stat.Median(times[false]), stat.Median(times[true])
-	fmt.Printf("start of a container: %.1f ms without, %.1f ms with the views: %+.1f ms\n", without, with, with-without)
+	return nil
+}
+
+// measureStarts compares starts of containers by the wrapper of a runtime with no view and with all.
+func measureStarts(
+	ctx context.Context, dir, toolkit string, d *ctr.Daemon, o ctr.Options, name string, rounds int,
+) (err error) {
+	if o.Runtime, err = ctr.NewRuntime(ctx, name); err != nil {
+		return err
+	}
+	times := map[string][]float64{}
+	for range rounds {
+		for _, list := range []string{"none", "all"} {
+			o.Wrapper = []string{toolkit, "--mountpoint", d.Mountpoint, "runtime",
+				"--strict", "--views", list, "--runtime", o.Runtime, "--"}
+			c, err := ctr.Start(ctx, dir, o)
+			if err != nil {
+				return err
+			}
+			times[list] = append(times[list], c.Took.Seconds()*1000)
+			if err := c.Remove(); err != nil {
+				return err
+			}
+		}
+	}
+	none, all := stat.Median(times["none"]), stat.Median(times["all"])
+	fmt.Printf("%s run by the wrapper: %.1f ms without views, %.1f ms with all: %+.1f ms\n", name, none, all, all-none)
 	return nil
 }
 
