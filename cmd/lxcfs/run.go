@@ -180,6 +180,9 @@ func (c *config) supervise(
 			c.log.Warn("service manager not notified of the start", "err", err)
 		}
 	})
+	if registry != nil {
+		registry.Close()
+	}
 	switch {
 	case err == nil:
 		c.log.Info("stopped", "mountpoint", c.mountpoint)

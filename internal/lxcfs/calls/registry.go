@@ -23,7 +23,8 @@ type Registry struct {
 	options  Options
 	listener net.Listener
 	hangups  *sys.Poller
-	watching sync.Once // by watchHangups
+	watching sync.Once     // by watchHangups
+	drained  chan struct{} // closed after accept has ended
 
 	mu      sync.Mutex
 	filters map[int]sys.File // by slot; not open while it is stored
@@ -51,6 +52,8 @@ const (
 	receiveTime = 10 * time.Second
 	receiveSize = 16 << 20
 	maxSenders  = 64
+	// closeTime bounds the time that Close waits for runtimes.
+	closeTime = time.Second
 )
 
 // NewRegistry returns a Registry with the filters that the service manager has kept, and accepts
@@ -58,6 +61,7 @@ const (
 func NewRegistry(o Options) (*Registry, error) {
 	r := &Registry{
 		options: o, filters: make(map[int]sys.File), feeds: make(map[*Feed]bool),
+		drained: make(chan struct{}),
 	}
 	var err error
 	if r.hangups, err = sys.NewPoller(); err != nil {
@@ -204,23 +208,40 @@ func (r *Registry) StayNative() {
 	}
 }
 
+// Close accepts no more descriptors, and waits until those that runtimes are sending are stored.
+// Runtimes that connect later are served by the next process, or by the writer.
+func (r *Registry) Close() {
+	r.listener.Close()
+	select {
+	case <-r.drained:
+	case <-time.After(closeTime):
+	}
+}
+
 // accept receives the descriptors from runtimes.
 func (r *Registry) accept() {
 	senders := make(chan struct{}, maxSenders)
+	var receiving sync.WaitGroup
+	defer func() {
+		receiving.Wait()
+		close(r.drained)
+	}()
 	for {
 		senders <- struct{}{}
 		conn, err := r.listener.Accept()
 		if err != nil {
-			r.options.Log.Error("no more containers are accepted", "err", err)
+			if !errors.Is(err, net.ErrClosed) {
+				r.options.Log.Error("no more containers are accepted", "err", err)
+			}
 			return
 		}
-		go func() {
+		receiving.Go(func() {
 			defer func() { <-senders }()
 			defer conn.Close()
 			if err := r.receive(conn.(*net.UnixConn)); err != nil {
 				r.options.Log.Error("the calls of a container are not answered", "err", err)
 			}
-		}()
+		})
 	}
 }
 
