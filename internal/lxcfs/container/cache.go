@@ -24,10 +24,15 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	c.used.Store(now)
 	c.checked.Store(now)
 	f.drop(stale)
-	if c.reserved = sys.ReserveFDs(filesOfContainer); !c.reserved {
+	files := filesOfLeader
+	if c.ownsPIDNS() {
+		files++
+	}
+	if !sys.ReserveFDs(files) {
 		c.refs.Store(1) // not cached: no descriptors are left
 		return c, nil
 	}
+	c.reserved = files
 	c.refs.Store(2) // the cache's and the caller's
 
 	f.mu.Lock()
@@ -55,9 +60,8 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	return c, nil
 }
 
-// filesOfContainer is the number of descriptors of a Container, without those of its Group and its
-// Principal.
-const filesOfContainer = 4
+// filesOfLeader is the number of descriptors of a Process.
+const filesOfLeader = 3
 
 // setPrincipal sets c.principal, which may take ownership of c.pidNS.
 func (f *Finder[S]) setPrincipal(c *Container[S]) (err error) {

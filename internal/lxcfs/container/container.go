@@ -39,8 +39,8 @@ type Container[S any] struct {
 	identity
 	// principal is charged for the work for this container. It owns pidNS if that is its ns.
 	principal *Principal
-	// reserved reports that filesOfContainer descriptors are reserved.
-	reserved bool
+	// reserved is the number of its descriptors that are reserved.
+	reserved int
 	// listed reports that a reader was found in this container. A container that is cached only
 	// because others share its pid namespace is not listed.
 	listed atomic.Bool
@@ -97,14 +97,15 @@ func (c *Container[S]) Release() {
 	}
 	c.Group.Close()
 	c.leader.Close()
-	if c.pidNS != c.principal.ns {
+	if c.ownsPIDNS() {
 		c.pidNS.Close()
 	}
 	c.principal.Release()
-	if c.reserved {
-		sys.AddReservedFDs(-filesOfContainer)
-	}
+	sys.AddReservedFDs(-c.reserved)
 }
+
+// ownsPIDNS reports whether pidNS is open and not the principal's.
+func (c *Container[S]) ownsPIDNS() bool { return c.pidNS.IsOpen() && c.pidNS != c.principal.ns }
 
 // Process is a pinned process: its directory in /proc and its pidfd never refer to another process
 // that reuses the pid.
