@@ -146,20 +146,23 @@ func TestCallsOf32Bit(t *testing.T) {
 		t.Skip("a 32-bit program of " + runtime.GOARCH + " is not built")
 	}
 	t.Setenv("GOARCH", "386")
-	program, err := ctr.Program(t.Context(), filepath.Join(shared.rootfs, "bin"), "load32", "palisade/test/load")
+	program, err := ctr.Program(t.Context(), t.TempDir(), "load32", "palisade/test/load")
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := filepath.Base(program)
-	native := callsOf(t, start(t, ctr.Options{}), load, "calls")
+	const load = "/tmp/load32"
+	mounts := []specs.Mount{{Destination: load, Type: "bind", Source: program, Options: []string{"bind", "ro"}}}
+	native := callsOf(t, start(t, ctr.Options{Mounts: mounts}), load, "calls")
 	for _, memory := range []int64{64 * mib, 6 << 30} {
-		c := start(t, ctr.Options{Memory: memory, Quota: 100000, Seccomp: callsFilter(shared.daemon)})
+		if field(t, hostFile(t, "/proc/meminfo"), "MemTotal") < uint64(memory) {
+			t.Logf("this host has less than %d bytes: the unit of such memory is not checked", memory)
+			continue
+		}
+		c := start(t, ctr.Options{Memory: memory, Quota: 100000, Mounts: mounts, Seccomp: callsFilter(shared.daemon)})
 		wide, narrow := callsOf(t, c), callsOf(t, c, load, "calls")
 		unit := 1.0
 		if number(t, wide["totalram"]) > math.MaxUint32 {
 			unit = 4096
-		} else if memory > math.MaxUint32 {
-			t.Errorf("totalram is %s, want more than 32 bits: the host must have 6 GiB", wide["totalram"])
 		}
 		if number(t, narrow["unit"]) != unit {
 			t.Errorf("the unit of %s bytes is %s, want %.0f", wide["totalram"], narrow["unit"], unit)

@@ -165,7 +165,7 @@ func badCalls([]string) error {
 	}
 	addresses := map[string]uintptr{
 		"0": 0, "1": 1, "kernel": ^uintptr(0) - pageSize + 1, "half": ^uintptr(0) >> 1, "end": ^uintptr(0),
-		"across the end of a page": at + pageSize - 8,
+		"across the end of a page": at + pageSize - 4,
 	}
 	failed := 0
 	check := func(what string, errno, want syscall.Errno) {

@@ -42,7 +42,7 @@ func (g *guest) addClients(ctx context.Context, disk, run string) error {
 	javaPackage, _, _ := strings.Cut(owner, ":")
 	version := filepath.Base(python)
 	args := []string{"test/vm/usr.sh", disk, "bsdutils", "htop", "hwloc-nox", "libgcc-s1", "libstdc++6",
-		"ncurses-base", "nodejs", "numactl", "prometheus-node-exporter", "python3-minimal", "python3-psutil", version + "-minimal",
+		"ncurses-base", "nodejs", "numactl", "prometheus-node-exporter", "python3-minimal", "python3-psutil", "systemd", version + "-minimal",
 		"lib" + version + "-minimal", "lib" + version + "-stdlib", "rsync", "sysstat", javaPackage}
 	// java's configuration is behind links to /etc, which is /usr/share of the disk in containers.
 	config, err := filepath.Glob("/etc/java-*")

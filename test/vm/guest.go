@@ -96,6 +96,10 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 			return err
 		}
 	}
+	if _, err := output(ctx, ".", "env", "GOARCH=386", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false",
+		"-o", filepath.Join(g.root, "bin/load32"), "./test/load"); err != nil {
+		return err
+	}
 	for _, name := range []string{"busybox", "runc", "crun", "bwrap", "getconf", "lscpu", "lstopo-no-graphics", "numactl", "unshare"} {
 		if err := g.addProgram(ctx, name); err != nil {
 			return err

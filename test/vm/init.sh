@@ -10,7 +10,7 @@ if [ "$1" != moved ]; then
 	exec /bin/busybox switch_root /new /init moved
 fi
 /bin/busybox --install -s /bin
-export PATH=/bin:/sbin:/usr/bin HOME=/root TERM=dumb PALISADE_LXCFS=/bin/lxcfs PALISADE_TOOLKIT=/bin/lxcfs-toolkit PALISADE_PALISADE=/bin/palisade PALISADE_USERNS_SHIFT=/bin/userns-shift PALISADE_LOAD=/bin/load PALISADE_EVIL=/bin/evil PALISADE_ENGINES=@ENGINES@ PALISADE_VM=1 CI=true
+export PATH=/bin:/sbin:/usr/bin HOME=/root TERM=dumb PALISADE_LXCFS=/bin/lxcfs PALISADE_TOOLKIT=/bin/lxcfs-toolkit PALISADE_PALISADE=/bin/palisade PALISADE_USERNS_SHIFT=/bin/userns-shift PALISADE_LOAD=/bin/load PALISADE_LOAD32=/bin/load32 PALISADE_EVIL=/bin/evil PALISADE_ENGINES=@ENGINES@ PALISADE_VM=1 CI=true
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

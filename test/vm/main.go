@@ -52,7 +52,7 @@ func setQuick() error {
 }
 
 // fast matches the integration tests that are worth their time with an emulated CPU.
-const fast = "^Test(V2|EveryFile|Node|Vmstat|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes|Sysinfo|Affinity)"
+const fast = "^Test(V2|EveryFile|Node|Vmstat|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes|Sysinfo|Affinity|CallsOf32Bit|ReusedPID|StuckCalls)"
 
 // fastToolkit matches those of lxcfs-toolkit.
 const fastToolkit = "^Test(Hook|NodeDirectory|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce|TimeView)$"
@@ -77,7 +77,7 @@ func main() {
 	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "tests of lxcfs-toolkit to run")
 	flag.StringVar(&o.userns, "userns", fastUserns, "tests of userns-shift to run")
 	flag.StringVar(&o.remap, "remap", fastRemap, "tests of its hook and wrapper to run")
-	flag.StringVar(&o.clients, "clients", "^Test(Clients|TimeView|CallViews)$", "tests of programs in containers to run")
+	flag.StringVar(&o.clients, "clients", "^Test(Clients|TimeView|CallViews|TimeViewSystemd)$", "tests of programs in containers to run")
 	flag.StringVar(&o.lxc, "lxc", fastLXC, "tests with LXC to run")
 	flag.StringVar(&o.nri, "nri", fastNRI, "tests of palisade-nri with containerd to run")
 	flag.StringVar(&o.packages, "packages", "./internal/lxcfs/container,./internal/linux/cgroup,./internal/lxcfs/fusedev,./internal/lxcfs",
