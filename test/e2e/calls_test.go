@@ -28,7 +28,7 @@ func (s *story) runCalls() {
 		s.Fatalf("%v: %s", err, out)
 	}
 	o := ctr.Options{Rootfs: callsBundle + "/rootfs", Memory: memoryLimit, Quota: 100000, Args: []string{"/bin/sh", "-c",
-		fmt.Sprintf("while :; do load callers 1 2 %d 1 >>/results 2>&1; done", memoryLimit)}}
+		fmt.Sprintf("while :; do load callers 1 2 %d 1 %s >>/results 2>&1; done", memoryLimit, pause())}}
 	if err := o.WriteConfig(s.Path(callsBundle), "calls"); err != nil {
 		s.Fatal(err)
 	}

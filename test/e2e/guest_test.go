@@ -40,13 +40,17 @@ const inittab = `::sysinit:/bin/mkdir -p /tmp
 ::respawn:/bin/sleep 100000
 `
 
-// newRootfs creates the root file system of both containers.
+// newRootfs creates the root file system of the containers.
 func newRootfs(ctx context.Context, dir string) error {
-	pause := "1ms"
+	return ctr.NewInitRootfs(ctx, dir, strings.Replace(inittab, "PAUSE", pause(), 1))
+}
+
+// pause returns the pause of programs between reads or calls.
+func pause() string {
 	if os.Getenv("PALISADE_VM") != "" { // the emulated CPU is slow
-		pause = "50ms"
+		return "50ms"
 	}
-	return ctr.NewInitRootfs(ctx, dir, strings.Replace(inittab, "PAUSE", pause, 1))
+	return "1ms"
 }
 
 // bundle is the bundle of runc's container.

@@ -71,7 +71,7 @@ func printCalls(args []string) error {
 }
 
 // countCalls makes calls with several threads, and prints the number of calls, that of errors and
-// results other than TOTALRAM and CPUS, and the first of these.
+// results other than TOTALRAM and CPUS, and the first of these. Each thread pauses after two calls.
 func countCalls(args []string) error {
 	end, threads, err := secondsAndThreads(args)
 	if err != nil {
@@ -84,6 +84,12 @@ func countCalls(args []string) error {
 	want, err := number(args, 3)
 	if err != nil {
 		return err
+	}
+	var pause time.Duration
+	if len(args) > 4 {
+		if pause, err = time.ParseDuration(args[4]); err != nil {
+			return err
+		}
 	}
 	var calls, wrong atomic.Int64
 	var first atomic.Value
@@ -101,6 +107,7 @@ func countCalls(args []string) error {
 					first.CompareAndSwap(nil, fmt.Sprintf("%v, totalram %d, CPUs %v", err, s.Totalram, cpus))
 				}
 				calls.Add(2)
+				time.Sleep(pause)
 			}
 		})
 	}

@@ -34,7 +34,7 @@ var commands = map[string]struct {
 	"lock":     {"DIR...: keep directories locked by listing them", lockDirs},
 	"psi":      {"FILE TRIGGER [TIMES]: wait for a trigger, or set it TIMES times", waitForPressure},
 	"calls":    {"[PID]...: print sysinfo(2), and sched_getaffinity(2) of this thread and of others", printCalls},
-	"callers":  {"SECONDS THREADS TOTALRAM CPUS: make these calls and count wrong results", countCalls},
+	"callers":  {"SECONDS THREADS TOTALRAM CPUS [PAUSE]: make these calls and count wrong results", countCalls},
 	"calltime": {"ROUNDS CALL: print median and p90 of the times of sysinfo, affinity or getppid", timeCalls},
 	"badcalls": {"make calls that must fail, and print those that return something else", badCalls},
 	"stick":    {"THREADS [fuse]: make calls whose results are never written, print ready, and wait", stickCalls},
