@@ -24,22 +24,25 @@ func (r *Registry) needWriter() {
 }
 
 // startWriter starts a writer; r.mu is held.
-func (r *Registry) startWriter() error {
+func (r *Registry) startWriter() (err error) {
 	feed, theirs, err := newFeed(r)
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
 	life, theirLife, err := sys.SocketPair()
+	defer func() {
+		theirs.Close()
+		theirLife.Close()
+		if err != nil {
+			feed.Close(false)
+			life.Close()
+		}
+	}()
 	if err != nil {
-		feed.Close(false)
 		return err
 	}
-	defer theirLife.Close()
 	listener, err := sys.ListenerFile(r.listener)
 	if err != nil {
-		feed.Close(false)
-		life.Close()
 		return err
 	}
 	defer listener.Close()
@@ -48,8 +51,6 @@ func (r *Registry) startWriter() error {
 			sys.NamedFile{Name: lifeName, File: theirLife},
 			sys.NamedFile{Name: listenerName, File: listener}))
 	if err != nil {
-		feed.Close(false)
-		life.Close()
 		return err
 	}
 	r.writer = feed
