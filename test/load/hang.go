@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -45,26 +46,28 @@ func (h *hangingFile) Read(<-chan struct{}, *fuse.ReadIn, []byte) (fuse.ReadResu
 }
 
 // mapHanging maps n pages of a hangingFile that it mounts on /tmp/hanging.
-func mapHanging(n int) (memory []byte, isRead <-chan struct{}, err error) {
+func mapHanging(n int) (m missingPages, err error) {
 	const dir = "/tmp/hanging"
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	size := n * os.Getpagesize()
 	h := &hangingFile{fuse.NewDefaultRawFileSystem(), uint64(size), make(chan struct{})}
 	server, err := fuse.NewServer(h, dir, &fuse.MountOptions{DirectMountStrict: true})
 	if err != nil {
-		return nil, nil, fmt.Errorf("mount FUSE: %w", err)
+		return m, fmt.Errorf("mount FUSE: %w", err)
 	}
 	go server.Serve()
 	if err := server.WaitMount(); err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	file, err := os.OpenFile(dir+"/file", os.O_RDWR, 0)
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	defer file.Close()
-	memory, err = syscall.Mmap(int(file.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	return memory, h.isRead, os.NewSyscallError("mmap", err)
+	memory, err := syscall.Mmap(int(file.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	m.at = unsafe.Pointer(unsafe.SliceData(memory))
+	m.waitForFault = func() error { <-h.isRead; return nil }
+	return m, os.NewSyscallError("mmap", err)
 }

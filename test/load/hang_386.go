@@ -3,4 +3,4 @@ package main
 import "errors"
 
 // mapHanging fails: go-fuse does not support this processor.
-func mapHanging(int) ([]byte, <-chan struct{}, error) { return nil, nil, errors.ErrUnsupported }
+func mapHanging(int) (missingPages, error) { return missingPages{}, errors.ErrUnsupported }

@@ -21,13 +21,13 @@ const (
 // missingPages is memory whose page faults are never resolved.
 type missingPages struct {
 	at unsafe.Pointer
-	fd uintptr
+	// waitForFault waits until one more thread waits for a page.
+	waitForFault func() error
 }
 
 // mapMissing maps n missing pages. It returns ENOSYS, EPERM or another errno without userfaultfd(2).
 func mapMissing(n int) (m missingPages, err error) {
-	var errno syscall.Errno
-	m.fd, _, errno = syscall.Syscall(userfaultfd, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0, 0)
+	fd, _, errno := syscall.Syscall(userfaultfd, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0, 0)
 	if errno != 0 {
 		return m, errno
 	}
@@ -40,24 +40,25 @@ func mapMissing(n int) (m missingPages, err error) {
 	m.at = unsafe.Pointer(unsafe.SliceData(memory))
 	api := [3]uint64{0xaa}
 	missing := [4]uint64{uint64(uintptr(m.at)), uint64(size), 1}
-	_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, m.fd, faultAPI, uintptr(unsafe.Pointer(&api)))
+	_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, faultAPI, uintptr(unsafe.Pointer(&api)))
 	if errno == 0 {
-		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, m.fd, faultRegister,
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, faultRegister,
 			uintptr(unsafe.Pointer(&missing)))
 	}
 	if errno != 0 {
 		return m, fmt.Errorf("userfaultfd: %w", errno)
 	}
+	m.waitForFault = func() error { return readFault(fd) }
 	return m, nil
 }
 
 // page returns the page i.
 func (m *missingPages) page(i int) unsafe.Pointer { return unsafe.Add(m.at, i*os.Getpagesize()) }
 
-// waitForFault waits until one more thread waits for a page.
-func (m *missingPages) waitForFault() error {
+// readFault waits for a message of userfaultfd(2).
+func readFault(fd uintptr) error {
 	var fault [32]byte // struct uffd_msg
-	for n, err := 0, error(nil); n != len(fault); n, err = syscall.Read(int(m.fd), fault[:]) {
+	for n, err := 0, error(nil); n != len(fault); n, err = syscall.Read(int(fd), fault[:]) {
 		if err != nil && err != syscall.EAGAIN {
 			return fmt.Errorf("userfaultfd: %w", err)
 		}
