@@ -4,37 +4,29 @@ package e2e
 
 import (
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strings"
 
 	"palisade/test/ctr"
 )
 
-// callsBundle is the bundle of a container that makes system calls, and callsResults has a line with
-// the number of calls and of wrong results for each of its programs.
 const (
-	callsBundle  = "/srv/calls"
+	// callsBundle is the bundle of a container that makes system calls.
+	callsBundle = "/srv/calls"
+	// callsResults has a line of each of its programs, with the numbers of calls and wrong results.
 	callsResults = callsBundle + "/rootfs/results"
 )
 
 // runCalls starts a container with the views of system calls.
 func (s *story) runCalls() {
-	rootfs := s.Path(callsBundle) + "/rootfs"
-	if out, err := exec.Command("mkdir", "-p", rootfs).CombinedOutput(); err != nil {
-		s.Fatalf("%v: %s", err, out)
-	}
-	if out, err := exec.Command("cp", "-a", shared.rootfs+"/.", rootfs).CombinedOutput(); err != nil {
-		s.Fatalf("%v: %s", err, out)
-	}
+	s.addRootfs(callsBundle)
 	o := ctr.Options{Rootfs: callsBundle + "/rootfs", Memory: memoryLimit, Quota: 100000, Args: []string{"/bin/sh", "-c",
 		fmt.Sprintf("while :; do load callers 1 2 %d 1 %s >>/results 2>&1; done", memoryLimit, pause())}}
 	if err := o.WriteConfig(s.Path(callsBundle), "calls"); err != nil {
 		s.Fatal(err)
 	}
-	// The container must not inherit our pipe.
-	s.do("sh", "-c", "lxcfs-toolkit runtime --strict --views sysinfo,affinity -- run --detach --bundle "+callsBundle+
-		" calls </dev/null >/srv/calls.log 2>&1 || { cat /srv/calls.log; exit 1; }")
+	s.runDetached("lxcfs-toolkit runtime --strict --views sysinfo,affinity -- run --detach --bundle "+callsBundle+" calls",
+		"/srv/calls.log")
 	s.hasCalls = true
 	s.callsContinue()
 }

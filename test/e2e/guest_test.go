@@ -56,14 +56,27 @@ func pause() string {
 // bundle is the bundle of runc's container.
 const bundle = "/srv/system"
 
-// runRunc creates a bundle whose configuration has the hooks of hookspec.json, and starts it.
-func (s *story) runRunc() {
+// addRootfs copies the root file system of the containers to the directory rootfs of the bundle.
+func (s *story) addRootfs(bundle string) {
+	s.Helper()
 	if err := os.MkdirAll(s.Path(bundle), 0o755); err != nil {
 		s.Fatal(err)
 	}
 	if out, err := exec.Command("cp", "-a", shared.rootfs, s.Path(bundle)+"/rootfs").CombinedOutput(); err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
+}
+
+// runDetached runs a command that starts a container and leaves it running. The container must not
+// inherit our pipe: the file log has its output.
+func (s *story) runDetached(command, log string) {
+	s.Helper()
+	s.do("sh", "-c", command+" </dev/null >"+log+" 2>&1 || { cat "+log+"; exit 1; }")
+}
+
+// runRunc creates a bundle whose configuration has the hooks of hookspec.json, and starts it.
+func (s *story) runRunc() {
+	s.addRootfs(bundle)
 	s.do("runc", "spec", "--bundle", bundle)
 	var spec specs.Spec
 	var hooks specs.Hooks
@@ -92,8 +105,7 @@ func (s *story) runRunc() {
 // startRunc starts a container with userns-shift's wrapper of runc.
 func (s *story) startRunc() {
 	s.system = &guest{name: "runc's container", exec: []string{"runc", "exec", "system"}, started: time.Now()}
-	// The container must not inherit our pipe.
-	s.do("sh", "-c", "userns-shift-runc run --detach --bundle "+bundle+" system </dev/null >/srv/log 2>&1 || { cat /srv/log; exit 1; }")
+	s.runDetached("userns-shift-runc run --detach --bundle "+bundle+" system", "/srv/log")
 	var state specs.State
 	if err := json.Unmarshal([]byte(s.do("runc", "state", "system")), &state); err != nil {
 		s.Fatal(err)

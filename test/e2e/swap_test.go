@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -48,10 +47,7 @@ lxc.cgroup2.memory.max = 64M
 // runLXC installs Debian's lxcfs and starts a container.
 func (s *story) runLXC() {
 	s.bootFirst()
-	out, err := exec.Command("cp", "-a", shared.rootfs, s.Path("/srv/rootfs")).CombinedOutput()
-	if err != nil {
-		s.Fatalf("%v: %s", err, out)
-	}
+	s.addRootfs("/srv")
 	s.file(noCondition, "[Unit]\nConditionVirtualization=\n")
 	s.add("old", 1)
 	s.do("systemctl", "enable", "--now", "lxcfs")
