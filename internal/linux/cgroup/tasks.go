@@ -29,8 +29,8 @@ func (g *Group) Tasks(s *Scratch) (int, bool) {
 	return int(n), err == nil && n < 1<<31
 }
 
-// Threads appends at most limit threads in the cgroup and its descendants to dst. After the time
-// until it reads no further cgroup, but for the first thread. The ids are those in the caller's pid
+// Threads appends at most limit threads in the cgroup and its descendants to dst. Once it has found a
+// thread, it reads no further cgroup after the time until. The ids are those in the caller's pid
 // namespace.
 func (g *Group) Threads(dst []int, limit int, until time.Time, s *Scratch) ([]int, error) {
 	chain, name := g.unified(), "cgroup.threads"
