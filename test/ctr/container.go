@@ -56,7 +56,7 @@ type Options struct {
 	Seccomp *specs.LinuxSeccomp
 	// Hooks replaces the hooks of Lxcfs.
 	Hooks *specs.Hooks
-	// Mounts and Devices, nodes of block devices, are added.
+	// Mounts and Devices are added.
 	Mounts  []specs.Mount
 	Devices []specs.LinuxDevice
 	// Masked lists paths in /proc and /sys that are hidden, ReadOnlyPaths those that are read-only.
@@ -111,10 +111,36 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 		return nil, errors.Join(fmt.Errorf("%s run: %w: %s", o.Runtime, err, text), c.Remove())
 	}
 	c.Took = time.Since(started)
-	if c.PID, err = c.pid(ctx); err != nil {
+	if c.PID, err = c.pid(ctx); err == nil {
+		err = c.waitForProgram()
+	}
+	if err != nil {
 		return nil, errors.Join(err, c.Remove())
 	}
 	return c, nil
+}
+
+// waitForProgram waits until the init has executed its program, or ended. crun does not: before that,
+// its exec fails with EPERM in a container with a user namespace.
+func (c *Container) waitForProgram() error {
+	const forkNoExec = 0x40 // PF_FORKNOEXEC of linux/sched.h
+	for deadline := time.Now().Add(commandTime); ; time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
+		if err != nil {
+			return nil
+		}
+		var state string
+		var flags uint64
+		var skip int
+		_, err = fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]),
+			&state, &skip, &skip, &skip, &skip, &skip, &flags)
+		if err != nil || flags&forkNoExec == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("container %s: the init has not executed its program", c.ID)
+		}
+	}
 }
 
 func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
