@@ -347,12 +347,12 @@ func TestHostileCalls(t *testing.T) {
 // next worker and writer. A thread that waits for a page of a file on FUSE cannot be killed.
 func TestStuckCalls(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
-	for _, kind := range []string{"userfaultfd", "fuse", "userfaultfd", "fuse"} {
+	for _, command := range []string{"stick", "hang", "stick", "hang"} { // by userfaultfd(2), and by FUSE
 		hostile := start(t, ctr.Options{
 			Lxcfs: d.Mountpoint, Capabilities: []string{"CAP_SYS_PTRACE"}, Seccomp: callsFilter(d),
 			Devices: []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}},
 		})
-		if err := hostile.ExecStart(t.Context(), "load", "stick", "10", kind); err != nil {
+		if err := hostile.ExecStart(t.Context(), "load", command, "10"); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, "calls that wait for their memory", func() bool { return strings.Contains(hostile.Log(), "ready") })

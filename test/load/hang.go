@@ -5,8 +5,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
-	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -45,29 +45,33 @@ func (h *hangingFile) Read(<-chan struct{}, *fuse.ReadIn, []byte) (fuse.ReadResu
 	select {}
 }
 
-// mapHanging maps n pages of a hangingFile that it mounts on /tmp/hanging.
-func mapHanging(n int) (m missingPages, err error) {
+// hangFile mounts a hangingFile on /tmp/hanging, starts a process of stickCalls with it, and prints
+// ready when a page of the file is read. The process must be another one: the kernel holds the lock
+// of its memory map while it waits for the page.
+func hangFile(args []string) error {
+	threads, err := number(args, 0)
+	if err != nil {
+		return err
+	}
 	const dir = "/tmp/hanging"
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return m, err
+		return err
 	}
-	size := n * os.Getpagesize()
-	h := &hangingFile{fuse.NewDefaultRawFileSystem(), uint64(size), make(chan struct{})}
+	h := &hangingFile{fuse.NewDefaultRawFileSystem(), uint64(threads * os.Getpagesize()), make(chan struct{})}
 	server, err := fuse.NewServer(h, dir, &fuse.MountOptions{DirectMountStrict: true})
 	if err != nil {
-		return m, fmt.Errorf("mount FUSE: %w", err)
+		return fmt.Errorf("mount FUSE: %w", err)
 	}
 	go server.Serve()
 	if err := server.WaitMount(); err != nil {
-		return m, err
+		return err
 	}
-	file, err := os.OpenFile(dir+"/file", os.O_RDWR, 0)
-	if err != nil {
-		return m, err
+	caller := exec.Command("/proc/self/exe", "stick", args[0], dir+"/file")
+	caller.Stderr = os.Stderr
+	if err := caller.Start(); err != nil {
+		return err
 	}
-	defer file.Close()
-	memory, err := syscall.Mmap(int(file.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	m.at = unsafe.Pointer(unsafe.SliceData(memory))
-	m.waitForFault = func() error { <-h.isRead; return nil }
-	return m, os.NewSyscallError("mmap", err)
+	<-h.isRead
+	fmt.Println("ready")
+	select {}
 }

@@ -2,5 +2,5 @@ package main
 
 import "errors"
 
-// mapHanging fails: go-fuse does not support this processor.
-func mapHanging(int) (missingPages, error) { return missingPages{}, errors.ErrUnsupported }
+// hangFile fails: go-fuse does not support this processor.
+func hangFile([]string) error { return errors.ErrUnsupported }

@@ -59,18 +59,19 @@ func badCalls([]string) error {
 }
 
 // stickCalls makes a call whose result cannot be written, since the page is never there: by
-// userfaultfd(2), or in a file on FUSE. It prints ready when a thread of the kernel waits for the
-// page, makes more such calls, and waits.
+// userfaultfd(2), or in FILE of a process of hangFile. Without FILE it prints ready when a thread of
+// the kernel waits for the page. It makes more such calls, and waits.
 func stickCalls(args []string) error {
 	threads, err := number(args, 0)
 	if err != nil {
 		return err
 	}
-	mapPages := mapMissing
-	if len(args) > 1 && args[1] == "fuse" {
-		mapPages = mapHanging
+	var missing missingPages
+	if len(args) > 1 {
+		missing, err = mapFile(args[1], threads)
+	} else {
+		missing, err = mapMissing(threads)
 	}
-	missing, err := mapPages(threads)
 	if err != nil {
 		return err
 	}
@@ -82,6 +83,20 @@ func stickCalls(args []string) error {
 	}
 	fmt.Println("ready")
 	select {}
+}
+
+// mapFile maps n pages of a file whose content never arrives.
+func mapFile(name string, n int) (m missingPages, err error) {
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return m, err
+	}
+	defer file.Close()
+	memory, err := syscall.Mmap(int(file.Fd()), 0, n*os.Getpagesize(), syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_SHARED)
+	m.at = unsafe.Pointer(unsafe.SliceData(memory))
+	m.waitForFault = func() error { select {} } // only the file system notices
+	return m, os.NewSyscallError("mmap", err)
 }
 
 // canary is an address at which nothing is mapped otherwise.
